@@ -1,0 +1,1 @@
+"""attestbench: unified remote attestation of confidential containers, and its evaluation."""

@@ -1,0 +1,73 @@
+"""What a run leaves behind: trials and samples (design §3 and §4)."""
+
+from typing import Literal
+
+import msgspec
+
+from harness.model.scenario import Arm, Cell, SamplePhase, Workload
+
+TrialStatus = Literal["ok", "rejected", "failed", "timeout"]
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One measured value. ``part`` names the command or phase inside the metric."""
+
+    metric: str
+    part: str
+    phase: SamplePhase
+    iteration: int
+    value: float
+    unit: str
+    clock: str
+
+
+class NoiseFlag(msgspec.Struct, frozen=True):
+    """One machine condition outside its limit when the trial started."""
+
+    name: str
+    value: float
+    limit: float
+
+
+class TrialRecord(msgspec.Struct, frozen=True):
+    """One line of ``trials.jsonl``: the commit point of a trial."""
+
+    trial_id: str
+    cell_id: str
+    workload: str
+    arm: str
+    arm_kind: str
+    block: int
+    position: int
+    started_utc: str
+    started_s: float
+    duration_s: float
+    status: TrialStatus
+    provenance: str
+    samples: int
+    reason: str = ""
+    noise: tuple[NoiseFlag, ...] = ()
+    evidence: tuple[str, ...] = ()
+    interrupted_block: bool = False
+    notes: dict[str, str] = {}
+
+
+class TrialRequest(msgspec.Struct, frozen=True):
+    """What a backend needs to run one trial. Paths are absolute."""
+
+    trial_id: str
+    cell: Cell
+    workload: Workload
+    arm: Arm
+    seed: int
+    workdir: str
+
+
+class TrialOutcome(msgspec.Struct, frozen=True):
+    """What a backend hands back; samples of a trial that is not ``ok`` never become estimates."""
+
+    status: TrialStatus
+    samples: tuple[Sample, ...] = ()
+    reason: str = ""
+    evidence: tuple[bytes, ...] = ()
+    notes: dict[str, str] = {}

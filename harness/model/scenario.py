@@ -1,0 +1,100 @@
+"""What a scenario says (design §3): arms, factors, workloads and claims, validated and frozen."""
+
+from typing import Literal
+
+import msgspec
+
+Scalar = bool | int | float | str
+ClaimKind = Literal["estimate", "at_most", "equivalent"]
+Reducer = Literal["mean", "median", "p10", "p95", "p99"]
+BackendName = Literal["process", "fake"]
+SamplePhase = Literal["warmup", "first", "measured"]
+
+
+class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One named configuration that is compared; ``kind`` names what the backend starts."""
+
+    name: str
+    kind: str
+    options: dict[str, Scalar] = {}
+
+
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What each trial does, under every combination of its factors."""
+
+    name: str
+    kind: str
+    iterations: int
+    warmup: int = 0
+    blocks: int | None = None
+    pilot: int | None = None
+    max_blocks: int = 200
+    arms: tuple[str, ...] = ()
+    factors: dict[str, tuple[Scalar, ...]] = {}
+    options: dict[str, Scalar] = {}
+    timeout_s: float = 120.0
+
+
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pre-registered statement about candidate/baseline - 1 in one cell; margins are fractions."""
+
+    id: str
+    title: str
+    workload: str
+    metric: str
+    part: str
+    candidate: str
+    kind: ClaimKind
+    phase: SamplePhase = "measured"
+    reducer: Reducer = "mean"
+    factors: dict[str, Scalar] = {}
+    at_most: float | None = None
+    low: float | None = None
+    high: float | None = None
+    paper: str = ""
+
+
+class NoiseGate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Machine conditions before a trial; what exceeds them is flagged, never hidden."""
+
+    max_load: float = 1.5
+    max_steal_percent: float = 2.0
+    max_swap_in_pages: int = 0
+    wait_s: float = 0.0
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole evaluation. The arm ``baseline`` and its A/A copy run in every block."""
+
+    name: str
+    title: str
+    seed: int
+    backend: BackendName
+    baseline: str
+    arms: tuple[Arm, ...]
+    workloads: tuple[Workload, ...]
+    claims: tuple[Claim, ...] = ()
+    description: str = ""
+    noise: NoiseGate = NoiseGate()
+    assumed_sd_log: float = 0.02
+
+
+AA_SUFFIX = "+aa"
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One workload under one assignment of its factors; ``id`` hashes all of them."""
+
+    id: str
+    workload: str
+    factors: dict[str, Scalar]
+
+
+class PlannedTrial(msgspec.Struct, frozen=True):
+    """One arm in one block of one cell; ``arm`` may be the baseline's A/A copy."""
+
+    trial_id: str
+    cell_id: str
+    block: int
+    position: int
+    arm: str
