@@ -1,0 +1,1 @@
+"""The attestation framework: usable without the harness, and importing nothing else of it."""

@@ -1,0 +1,1 @@
+"""Evidence: the envelope, its bindings, TPM quotes, and the two measurement logs."""

@@ -1,0 +1,121 @@
+"""The evidence envelope: one canonical, bounded, versioned format for every TEE (design §5)."""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from harness.framework.errors import ParseError
+from harness.framework.evidence import cbor
+
+EVIDENCE_VERSION = 1
+MAX_EVIDENCE_SIZE = 32 * 1024 * 1024
+MIN_NONCE, MAX_NONCE = 16, 64
+
+_T = TypeVar("_T", bound=msgspec.Struct)
+
+# Field limits: several times what real hardware produces, far below what would hurt a verifier.
+_Nonce = Annotated[bytes, msgspec.Meta(min_length=MIN_NONCE, max_length=MAX_NONCE)]
+_Small = Annotated[bytes, msgspec.Meta(max_length=4096)]
+_Certificate = Annotated[bytes, msgspec.Meta(max_length=16384)]
+_TeeBlob = Annotated[bytes, msgspec.Meta(max_length=65536)]
+_BootLog = Annotated[bytes, msgspec.Meta(max_length=4 * 1024 * 1024)]
+_ImaLog = Annotated[bytes, msgspec.Meta(max_length=27 * 1024 * 1024)]
+_Name = Annotated[str, msgspec.Meta(max_length=128)]
+_PcrIndex = Annotated[int, msgspec.Meta(ge=0, le=23)]
+_PcrValue = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+_Chain = Annotated[tuple[_Certificate, ...], msgspec.Meta(max_length=8)]
+
+
+class Quote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A TPM quote: ``attest`` is a marshalled TPMS_ATTEST, ``signature`` a TPMT_SIGNATURE."""
+
+    attest: _Small
+    signature: _Small
+
+
+class TeeEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A TEE report with the certificates below the vendor's root.
+
+    For ``tee == "csv"``: the 4,096-byte page as the processor returns it, and HSK followed by CEK
+    (2,916 bytes).
+    """
+
+    tee: _Name
+    report: _TeeBlob
+    certificates: _TeeBlob
+
+
+class LaunchClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the vTPM service binds in its TEE report when it launches an instance.
+
+    The names are TPM Names: they commit to a key's attributes, which a public key does not.
+    """
+
+    instance: _Name
+    ak_name: _Small
+    ek_name: _Small
+    channel_key_sha256: _PcrValue
+    host_ak_name: _Small
+    nonce: _Nonce
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that a pod sends for one challenge.
+
+    ``ak_public`` is a TPMT_PUBLIC; ``pcr_values`` are of the SHA-256 bank; ``ak_certificate`` and
+    ``issuer_chain`` are DER, the leaf's issuer first, the root left out.
+    """
+
+    version: int
+    nonce: _Nonce
+    ak_public: _Small
+    quote: Quote
+    pcr_values: dict[_PcrIndex, _PcrValue]
+    boot_log: _BootLog
+    ima_log: _ImaLog
+    ak_certificate: _Certificate | None = None
+    issuer_chain: _Chain = ()
+    launch: LaunchClaims | None = None
+    launch_report: TeeEvidence | None = None
+    fresh_report: TeeEvidence | None = None
+    deep_quote: Quote | None = None
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """Deterministic CBOR of a struct as a map that holds every field; None is written as null."""
+    return cbor.encode(msgspec.to_builtins(value, builtin_types=(bytes,)))
+
+
+def decode(data: bytes, kind: type[_T], max_size: int) -> _T:
+    """Decode one canonical struct of type ``kind``.
+
+    Raises:
+        ParseError: not canonical CBOR, larger than ``max_size`` bytes, a field is missing, unknown,
+            of the wrong type or beyond its limit.
+    """
+    fields = cbor.decode(data, max_size)
+    try:
+        value = msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise ParseError(kind.__name__, str(error)) from None
+    if isinstance(fields, dict) and len(fields) != len(kind.__struct_fields__):
+        missing = sorted(set(kind.__struct_fields__) - set(fields))
+        raise ParseError(kind.__name__, f"fields {', '.join(missing)} are missing")
+    return value
+
+
+def encode_evidence(evidence: Evidence) -> bytes:
+    """The wire form of ``evidence``."""
+    return encode(evidence)
+
+
+def decode_evidence(data: bytes) -> Evidence:
+    """Decode the wire form.
+
+    Raises:
+        ParseError: as :func:`decode`, or a version other than :data:`EVIDENCE_VERSION`.
+    """
+    evidence = decode(data, Evidence, MAX_EVIDENCE_SIZE)
+    if evidence.version != EVIDENCE_VERSION:
+        raise ParseError("Evidence", f"version {evidence.version}, expected {EVIDENCE_VERSION}")
+    return evidence

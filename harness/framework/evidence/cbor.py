@@ -1,0 +1,103 @@
+"""Deterministic CBOR (RFC 8949 §4.2) for the few types that evidence needs.
+
+``cbor2`` encodes; decoding is our own, because a general decoder also builds what tags ask for
+(regular expressions, dates, shared references) before anybody could say no.
+"""
+
+import struct
+
+import cbor2
+
+from harness.framework.errors import ParseError
+
+_MAX_DEPTH = 8
+_UINT, _BYTES, _TEXT, _ARRAY, _MAP = 0, 2, 3, 4, 5
+_SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
+# The argument's width by additional information; 28 to 31 (reserved, indefinite) stay refused.
+_WIDTHS = {24: (">B", 1), 25: (">H", 2), 26: (">I", 4), 27: (">Q", 8)}
+
+
+def encode(value: object) -> bytes:
+    """Encode dicts, sequences, bytes, text, unsigned integers, booleans and None."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode(data: bytes, max_size: int) -> object:
+    """Decode one canonical item that fills ``data``.
+
+    Raises:
+        ParseError: ``data`` is longer than ``max_size``, truncated, followed by more bytes, holds a
+            type outside the subset, or is not what :func:`encode` gives for the same value.
+    """
+    if len(data) > max_size:
+        raise ParseError("CBOR", f"{len(data)} bytes, at most {max_size} are allowed")
+    value, end = _item(data, 0, 0)
+    if end != len(data):
+        raise ParseError("CBOR", f"{len(data) - end} bytes follow the item at offset {end}")
+    if encode(value) != data:
+        raise ParseError("CBOR", "not in canonical form (shortest lengths, sorted unique keys)")
+    return value
+
+
+def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:
+    """The item at offset ``at``, and the offset after it."""
+    if depth > _MAX_DEPTH:
+        raise ParseError("CBOR", f"nested deeper than {_MAX_DEPTH} at offset {at}")
+    major, argument, at = _head(data, at)
+    if major == _UINT:
+        return argument, at
+    if major == _MAP:
+        return _map(data, at, argument, depth)
+    # Every remaining item takes at least one byte, so a false length cannot make us allocate.
+    if argument > len(data) - at:
+        raise ParseError("CBOR", f"length {argument} at offset {at} is beyond the end")
+    if major == _BYTES:
+        return data[at : at + argument], at + argument
+    if major == _TEXT:
+        return _text(data[at : at + argument], at), at + argument
+    if major == _ARRAY:
+        items = []
+        for _ in range(argument):
+            item, at = _item(data, at, depth + 1)
+            items.append(item)
+        return items, at
+    return _SIMPLE[argument], at
+
+
+def _head(data: bytes, at: int) -> tuple[int, int, int]:
+    """Major type, argument and offset after the head; for simple values the initial byte."""
+    if at >= len(data):
+        raise ParseError("CBOR", f"truncated at offset {at}")
+    first = data[at]
+    major, info = first >> 5, first & 0x1F
+    if first in _SIMPLE:
+        return 7, first, at + 1
+    if major not in (_UINT, _BYTES, _TEXT, _ARRAY, _MAP) or info > 27:
+        raise ParseError("CBOR", f"type byte 0x{first:02x} at offset {at} is not used in evidence")
+    if info < 24:
+        return major, info, at + 1
+    form, width = _WIDTHS[info]
+    try:
+        (argument,) = struct.unpack_from(form, data, at + 1)
+    except struct.error:
+        raise ParseError("CBOR", f"truncated at offset {at}") from None
+    return major, argument, at + 1 + width
+
+
+def _map(data: bytes, at: int, count: int, depth: int) -> tuple[dict[object, object], int]:
+    if count > (len(data) - at) // 2:
+        raise ParseError("CBOR", f"map of {count} entries at offset {at} is beyond the end")
+    result: dict[object, object] = {}
+    for _ in range(count):
+        key, at = _item(data, at, depth + 1)
+        if not isinstance(key, int | str) or isinstance(key, bool):
+            raise ParseError("CBOR", f"map key before offset {at} is neither text nor an integer")
+        result[key], at = _item(data, at, depth + 1)
+    return result, at
+
+
+def _text(raw: bytes, at: int) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise ParseError("CBOR", f"text at offset {at} is not UTF-8") from None
