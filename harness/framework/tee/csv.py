@@ -1,0 +1,109 @@
+"""Verification of Hygon CSV reports: HRK → HSK → CEK → PEK → report.
+
+The same code judges a real processor's report and the software processor's; only the root that the
+policy names differs.
+"""
+
+import hashlib
+import hmac
+
+from harness.framework.errors import ParseError
+from harness.framework.evidence.bundle import TeeEvidence
+from harness.framework.tee import csv_format, sm2
+from harness.framework.tee.csv_format import Certificate, Report
+from harness.framework.tee.report import Memo, TeeReport, TeeVerificationError, forgetful
+
+POLICY_NODBG, POLICY_NOKS, POLICY_ES, POLICY_NOSEND = 0x1, 0x2, 0x4, 0x8
+POLICY_CSV3 = 0x40
+
+
+class CsvVerifier:
+    """TeeVerifier for ``csv``."""
+
+    def verify(self, evidence: TeeEvidence, root: bytes, memo: Memo = forgetful) -> TeeReport:
+        """See TeeVerifier. ``root`` is the 832-byte HRK certificate."""
+        page, certificates = evidence.report, evidence.certificates
+        key = _key(b"csv report", root, certificates, page)
+        return memo(key, lambda: _verify(page, certificates, root, memo))
+
+    def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
+        """See TeeVerifier: the HSK names the HRK's key id."""
+        return len(root) == csv_format.CA_SIZE and evidence.certificates[20:36] == root[4:20]
+
+
+def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeReport:
+    try:
+        report = csv_format.parse_report(page)
+    except ParseError as error:
+        raise TeeVerificationError("tee.csv.format", str(error)) from None
+    # Four SM2 verifications that are the same for every report of a chip.
+    key = _key(b"csv pek", root, certificates, report.pek)
+    pek = memo(key, lambda: _valid_pek(root, certificates, report.pek))
+    _check_signature(report, pek)
+    return TeeReport(
+        tee="csv",
+        report_data=report.report_data,
+        measurement=report.measurement,
+        policy=report.policy,
+        chip=report.serial.rstrip(b"\0").decode("ascii", "backslashreplace"),
+        rtmrs=report.rtmrs,
+    )
+
+
+def _key(check: bytes, *inputs: bytes) -> bytes:
+    """Each input is hashed by itself: none can grow at its neighbour's expense."""
+    return hashlib.sha256(
+        check + b"".join(hashlib.sha256(value).digest() for value in inputs)
+    ).digest()
+
+
+def _valid_pek(root: bytes, certificates: bytes, pek_raw: bytes) -> Certificate:
+    """The PEK, if the chain from ``root`` down to it holds."""
+    split = csv_format.CA_SIZE
+    try:
+        hrk = csv_format.parse_ca_certificate(root)
+        hsk = csv_format.parse_ca_certificate(certificates[:split])
+        cek = csv_format.parse_certificate(certificates[split:])
+        pek = csv_format.parse_certificate(pek_raw)
+    except ParseError as error:
+        raise TeeVerificationError("tee.csv.format", str(error)) from None
+    _check_issued(hrk, hrk, csv_format.USAGE_HRK, "root")
+    _check_issued(hsk, hrk, csv_format.USAGE_HSK, "hsk")
+    _check_issued(cek, hsk, csv_format.USAGE_CEK, "cek")
+    _check_issued(pek, cek, csv_format.USAGE_PEK, "pek")
+    return pek
+
+
+def _check_issued(certificate: Certificate, issuer: Certificate, usage: int, name: str) -> None:
+    failure = f"tee.chain.{name}"
+    if certificate.usage != usage or certificate.algorithm != csv_format.ALGORITHM_SM2_SA:
+        raise TeeVerificationError(
+            failure,
+            f"usage {certificate.usage:#x} with algorithm {certificate.algorithm}, "
+            f"expected {usage:#x} with {csv_format.ALGORITHM_SM2_SA}",
+        )
+    # CEK and PEK have no key id of their own; the PEK's issuer is known by usage alone.
+    if issuer.key_id and certificate.issuer_key_id != issuer.key_id:
+        raise TeeVerificationError(failure, "names another issuer's key id")
+    for slot in certificate.signatures:
+        if (slot.usage, slot.algorithm) != (issuer.usage, csv_format.ALGORITHM_SM2_SA):
+            continue
+        if sm2.verify(issuer.public, issuer.user_id, certificate.signed, slot.signature):
+            return
+    raise TeeVerificationError(failure, "no valid signature of its issuer")
+
+
+def _check_signature(report: Report, pek: Certificate) -> None:
+    expected = (csv_format.USAGE_PEK, csv_format.ALGORITHM_SM2_SA)
+    if (report.signature_usage, report.signature_algorithm) != expected:
+        raise TeeVerificationError(
+            "tee.report.signature",
+            f"usage {report.signature_usage:#x} with algorithm {report.signature_algorithm}, "
+            f"expected {expected[0]:#x} with {expected[1]}",
+        )
+    if not sm2.verify(pek.public, pek.user_id, report.signed, report.signature):
+        raise TeeVerificationError("tee.report.signature", "is not the PEK's")
+    # Meant for the guest, which knows the mnonce. Here it covers serial and PEK's spare bytes.
+    mac = sm2.hmac_sm3(report.mnonce, report.mac_input)
+    if not hmac.compare_digest(mac, report.mac):
+        raise TeeVerificationError("tee.report.mac", "does not match the report's mnonce")

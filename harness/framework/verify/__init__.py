@@ -1,0 +1,1 @@
+"""Verification: a pure function from evidence, policy and time to a result."""
