@@ -1,0 +1,206 @@
+"""IMA's binary measurement list (``binary_runtime_measurements``), written little-endian.
+
+An entry is: PCR, SHA-1 of the template data, template name, template data. The kernel extends each
+bank with that bank's own hash of the template data (since Linux 5.8), so the SHA-1 only tells here
+whether the entry is a violation (all zeros), which extends all ones instead.
+"""
+
+import struct
+from collections.abc import Callable, Container, Mapping
+from hashlib import sha256
+from typing import NamedTuple
+
+from harness.framework.errors import ParseError
+
+IMA_PCR = 10
+BOOT_AGGREGATE = "boot_aggregate"
+MAX_REPORTED = 16
+
+_WHAT = "IMA log"
+_U32 = struct.Struct("<I")
+_MAX_NAME, _MAX_DATA = 16, 64 * 1024
+_VIOLATION_SHA1, _VIOLATION_EXTEND = bytes(20), b"\xff" * 32
+_OLD_TEMPLATE_PATH = 256  # "ima" hashes the path in a buffer of this size
+_FIELDS = {"ima-ng": 2, "ima-sig": 3, "ima-buf": 3}
+# One read for the fast path: PCR, first bytes of the SHA-1, size of the data of an ima-ng entry.
+_FAST_HEAD = struct.Struct("<IQ22xI")
+_NAME_AT, _DATA_AT = 24, 38
+# An ima-ng entry from its name on: sized name, size of data, sized algorithm and digest, then path.
+_LINE = struct.Struct("<10sI12s32sI")
+_LINE_DATA_AT, _LINE_PATH_AT = 14, 62
+_IMA_NG, _SHA256 = b"\6\0\0\0ima-ng", b"\x28\0\0\0sha256:\0"
+
+
+class ImaEntry(NamedTuple):
+    """One measurement. ``extra`` is the signature of ima-sig or the buffer of ima-buf.
+
+    ``extended`` is what the SHA-256 bank was extended with.
+    ``algorithm`` is "" and ``digest`` empty for a template that we don't know.
+    """
+
+    pcr: int
+    template: str
+    algorithm: str
+    digest: bytes
+    path: str
+    extra: bytes
+    extended: bytes
+    violation: bool
+
+
+class Problem(NamedTuple):
+    """Why an entry isn't acceptable: a dotted failure id and what was found."""
+
+    id: str
+    detail: str
+
+
+class ImaReplay(NamedTuple):
+    """``entries`` of them lead to the quoted PCR value, or all were tried in vain.
+
+    ``problems`` are those of the entries that were replayed, at most MAX_REPORTED of them.
+    """
+
+    matched: bool
+    entries: int
+    problems: tuple[Problem, ...]
+
+
+# Judges entry number n (0 is the first); None accepts it.
+Judge = Callable[[int, ImaEntry], Problem | None]
+Allowed = Mapping[str, Container[bytes]]
+
+
+def replay(
+    log: bytes, quoted: bytes, allowed: Allowed, judge: Judge, accepted: dict[bytes, bytes]
+) -> ImaReplay:
+    """Extend entry by entry until PCR 10 has the ``quoted`` SHA-256 value, judging each.
+
+    The machine measures on while it is quoted, so entries may follow the matching prefix; nothing
+    vouches for them, and they are not looked at. ``allowed`` are the SHA-256 digests by path; an
+    ima-ng entry that is among them is fine, every other one goes to ``judge``. ``accepted``
+    remembers fine entries and what they extend: it must belong to the same ``allowed``, and never
+    grows beyond it.
+
+    Raises:
+        ParseError: an entry before the match is malformed.
+    """
+    value, at, count, size = bytes(32), 0, 0, len(log)
+    problems: list[Problem] = []
+    known, head = accepted.get, _FAST_HEAD.unpack_from
+    fast_end = size - _DATA_AT
+    while at < size:
+        extended = None
+        # Entry 0 is boot_aggregate: whether it is right depends on the quoted PCRs.
+        if 0 < at <= fast_end:
+            pcr, sha1_start, data_size = head(log, at)
+            if pcr == IMA_PCR and sha1_start:
+                end = at + _DATA_AT + data_size
+                line = log[at + _NAME_AT : end]
+                extended = known(line) or _accept(line, allowed, accepted)
+        if extended is None:
+            entry, end = parse_entry(log, at)
+            extended = entry.extended
+            problem = judge(count, entry)
+            if problem and len(problems) < MAX_REPORTED:
+                problems.append(problem)
+        value = sha256(value + extended).digest()
+        at, count = end, count + 1
+        if value == quoted:
+            return ImaReplay(True, count, tuple(problems))
+    return ImaReplay(False, count, tuple(problems))
+
+
+def _accept(line: bytes, allowed: Allowed, accepted: dict[bytes, bytes]) -> bytes | None:
+    """What ``line`` extends, if it is a well-formed ima-ng entry that ``allowed`` names.
+
+    ``line`` starts at the template name. None leaves it to the parser to say what is wrong.
+    """
+    if len(line) <= _LINE_PATH_AT or line[-1]:
+        return None
+    name_and_size, data_size, algorithm, digest, path_size = _LINE.unpack_from(line)
+    if (
+        name_and_size != _IMA_NG
+        or algorithm != _SHA256
+        or data_size != len(line) - _LINE_DATA_AT
+        or path_size != len(line) - _LINE_PATH_AT
+        or digest not in allowed.get(_text(line[_LINE_PATH_AT:-1]), ())
+    ):
+        return None
+    extended = sha256(line[_LINE_DATA_AT:]).digest()
+    accepted[line] = extended
+    return extended
+
+
+def parse_entry(log: bytes, at: int) -> tuple[ImaEntry, int]:
+    """The entry at offset ``at``, and the offset after it.
+
+    Raises:
+        ParseError: truncated, sizes beyond their bounds, or fields that don't fill the data.
+    """
+    start = at
+    pcr, at = _u32(log, at)
+    sha1, at = _take(log, at, 20, start)
+    name_size, at = _u32(log, at)
+    if not 0 < name_size <= _MAX_NAME:
+        raise ParseError(_WHAT, f"template name of {name_size} bytes at offset {start}")
+    raw_name, at = _take(log, at, name_size, start)
+    template = raw_name.decode("ascii", "backslashreplace")
+    violation = sha1 == _VIOLATION_SHA1
+    if template == "ima":
+        digest, at = _take(log, at, 20, start)
+        path, at = _sized(log, at, start)
+        if len(path) > _OLD_TEMPLATE_PATH:
+            raise ParseError(_WHAT, f"path of {len(path)} bytes at offset {start}")
+        data = digest + path.ljust(_OLD_TEMPLATE_PATH, b"\0")
+        fields = ("sha1", digest, _text(path), b"")
+    else:
+        data, at = _sized(log, at, start)
+        fields = _known_fields(template, data, start)
+    extended = _VIOLATION_EXTEND if violation else sha256(data).digest()
+    entry = ImaEntry(pcr, template, *fields, extended, violation)
+    return entry, at
+
+
+def _known_fields(template: str, data: bytes, start: int) -> tuple[str, bytes, str, bytes]:
+    """Algorithm, digest, path and extra of a template with a sized digest and path."""
+    if template not in _FIELDS:
+        return "", b"", "", b""
+    fields, at = [], 0
+    for _ in range(_FIELDS[template]):
+        field, at = _sized(data, at, start)
+        fields.append(field)
+    if at != len(data):
+        raise ParseError(_WHAT, f"{len(data) - at} bytes after the fields at offset {start}")
+    algorithm, separator, digest = fields[0].partition(b":\0")
+    if not separator or fields[1][-1:] != b"\0":
+        raise ParseError(_WHAT, f"malformed digest or path in the entry at offset {start}")
+    extra = fields[2] if len(fields) > 2 else b""
+    return _text(algorithm), digest, _text(fields[1][:-1]), extra
+
+
+def _u32(data: bytes, at: int) -> tuple[int, int]:
+    try:
+        (value,) = _U32.unpack_from(data, at)
+    except struct.error:
+        raise ParseError(_WHAT, f"truncated at offset {at}") from None
+    return value, at + 4
+
+
+def _take(data: bytes, at: int, size: int, start: int) -> tuple[bytes, int]:
+    end = at + size
+    if end > len(data):
+        raise ParseError(_WHAT, f"the entry at offset {start} is truncated")
+    return data[at:end], end
+
+
+def _sized(data: bytes, at: int, start: int) -> tuple[bytes, int]:
+    size, at = _u32(data, at)
+    if size > _MAX_DATA:
+        raise ParseError(_WHAT, f"field of {size} bytes in the entry at offset {start}")
+    return _take(data, at, size, start)
+
+
+def _text(raw: bytes) -> str:
+    """Paths are bytes to the kernel; two that differ must not become the same text."""
+    return raw.decode("utf-8", "surrogateescape")

@@ -1,0 +1,157 @@
+"""TPMT_PUBLIC and TPMT_SIGNATURE (TPM 2.0 Library Part 2, §12.2.4 and §11.3.4)."""
+
+import hashlib
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
+
+from harness.framework.errors import ParseError
+from harness.framework.evidence.reader import Reader
+
+ALG_RSA, ALG_ECC, ALG_NULL = 0x0001, 0x0023, 0x0010
+ALG_SHA1, ALG_SHA256, ALG_SHA384, ALG_SHA512 = 0x0004, 0x000B, 0x000C, 0x000D
+ALG_RSASSA, ALG_RSAPSS, ALG_ECDSA = 0x0014, 0x0016, 0x0018
+_ALG_RSAES, _ALG_ECDAA = 0x0015, 0x001A
+FIXED_TPM, FIXED_PARENT, SENSITIVE_DATA_ORIGIN = 1 << 1, 1 << 4, 1 << 5
+RESTRICTED, DECRYPT, SIGN = 1 << 16, 1 << 17, 1 << 18
+
+# SHA-1 stays out: a signature or name made with it is refused as unknown.
+HASHES: dict[int, tuple[str, type[HashAlgorithm]]] = {
+    ALG_SHA256: ("sha256", SHA256),
+    ALG_SHA384: ("sha384", SHA384),
+    ALG_SHA512: ("sha512", SHA512),
+}
+_CURVES: dict[int, ec.EllipticCurve] = {
+    0x0003: ec.SECP256R1(),
+    0x0004: ec.SECP384R1(),
+    0x0005: ec.SECP521R1(),
+}
+_RSA_BITS = (2048, 3072, 4096)
+_RSA_EXPONENT = 65537
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+
+class PublicArea(NamedTuple):
+    """A TPM key: ``name`` commits to all of it, ``attributes`` are the TPMA_OBJECT bits.
+
+    ``scheme`` and ``scheme_hash`` are algorithm ids, ALG_NULL where the key leaves them open.
+    """
+
+    name: bytes
+    attributes: int
+    scheme: int
+    scheme_hash: int
+    key: PublicKey
+
+
+class Signature(NamedTuple):
+    """A TPMT_SIGNATURE: algorithm ids, and the bytes as ``cryptography`` takes them."""
+
+    scheme: int
+    hash_id: int
+    value: bytes
+
+
+def parse_public(raw: bytes) -> PublicArea:
+    """Parse a TPMT_PUBLIC of an RSA (2048 to 4096) or NIST-curve key.
+
+    Raises:
+        ParseError: truncated, trailing bytes, another kind of key, or a point off its curve.
+    """
+    reader = Reader(raw, "TPMT_PUBLIC")
+    kind, name_hash = reader.u16(), reader.u16()
+    attributes = reader.u32()
+    reader.sized()  # authPolicy, which the name covers
+    if reader.u16() != ALG_NULL:
+        reader.take(4)  # key bits and mode of a storage key's cipher
+    scheme = reader.u16()
+    scheme_hash = ALG_NULL if scheme in (ALG_NULL, _ALG_RSAES) else reader.u16()
+    if scheme == _ALG_ECDAA:
+        reader.u16()
+    if kind == ALG_RSA:
+        key: PublicKey = _rsa_key(reader)
+    elif kind == ALG_ECC:
+        key = _ecc_key(reader)
+    else:
+        raise ParseError("TPMT_PUBLIC", f"key type {kind:#06x}, expected RSA or ECC")
+    reader.end()
+    return PublicArea(_name(raw, name_hash), attributes, scheme, scheme_hash, key)
+
+
+def parse_signature(raw: bytes) -> Signature:
+    """Parse a TPMT_SIGNATURE: RSASSA, RSAPSS or ECDSA. Raises ParseError."""
+    reader = Reader(raw, "TPMT_SIGNATURE")
+    scheme, hash_id = reader.u16(), reader.u16()
+    if scheme in (ALG_RSASSA, ALG_RSAPSS):
+        value = reader.sized()
+    elif scheme == ALG_ECDSA:
+        r, s = (int.from_bytes(reader.sized()) for _ in range(2))
+        value = encode_dss_signature(r, s)
+    else:
+        raise ParseError("TPMT_SIGNATURE", f"scheme {scheme:#06x} is not supported")
+    reader.end()
+    return Signature(scheme, hash_id, value)
+
+
+def verify_signature(public: PublicArea, message: bytes, signature: Signature) -> bool:
+    """Whether ``signature`` is ``public``'s on ``message``, in the scheme and hash of the key."""
+    fixed = (public.scheme, public.scheme_hash)
+    if public.scheme != ALG_NULL and fixed != (signature.scheme, signature.hash_id):
+        return False
+    if signature.hash_id not in HASHES:
+        return False
+    algorithm = HASHES[signature.hash_id][1]()
+    key = public.key
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            if signature.scheme != ALG_ECDSA:
+                return False
+            key.verify(signature.value, message, ec.ECDSA(algorithm))
+        elif signature.scheme == ALG_RSASSA:
+            key.verify(signature.value, message, padding.PKCS1v15(), algorithm)
+        elif signature.scheme == ALG_RSAPSS:
+            # Part 1, B.7: the salt is as long as fits or as the digest, by the TPM's choice.
+            scheme = padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)
+            key.verify(signature.value, message, scheme, algorithm)
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _name(raw: bytes, name_hash: int) -> bytes:
+    if name_hash not in HASHES:
+        raise ParseError("TPMT_PUBLIC", f"name algorithm {name_hash:#06x} is not supported")
+    digest = hashlib.new(HASHES[name_hash][0], raw).digest()
+    return name_hash.to_bytes(2) + digest
+
+
+def _rsa_key(reader: Reader) -> rsa.RSAPublicKey:
+    bits, exponent = reader.u16(), reader.u32()
+    modulus = int.from_bytes(reader.sized())
+    if bits not in _RSA_BITS or modulus.bit_length() != bits:
+        raise ParseError("TPMT_PUBLIC", f"RSA key of {bits} bits, expected 2048, 3072 or 4096")
+    if exponent not in (0, _RSA_EXPONENT):  # 0 stands for the default
+        raise ParseError("TPMT_PUBLIC", f"RSA exponent {exponent}, expected {_RSA_EXPONENT}")
+    try:
+        return rsa.RSAPublicNumbers(_RSA_EXPONENT, modulus).public_key()
+    except ValueError as error:
+        raise ParseError("TPMT_PUBLIC", f"not an RSA key: {error}") from None
+
+
+def _ecc_key(reader: Reader) -> ec.EllipticCurvePublicKey:
+    curve_id = reader.u16()
+    if reader.u16() != ALG_NULL:
+        reader.u16()  # hash of the key derivation scheme
+    x, y = (int.from_bytes(reader.sized()) for _ in range(2))
+    if curve_id not in _CURVES:
+        raise ParseError("TPMT_PUBLIC", f"curve {curve_id:#06x} is not supported")
+    try:
+        return ec.EllipticCurvePublicNumbers(x, y, _CURVES[curve_id]).public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ParseError("TPMT_PUBLIC", f"not a point of the curve: {error}") from None
