@@ -7,6 +7,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence.reader import Reader
@@ -38,7 +39,8 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 class PublicArea(NamedTuple):
     """A TPM key: ``name`` commits to all of it, ``attributes`` are the TPMA_OBJECT bits.
 
-    ``scheme`` and ``scheme_hash`` are algorithm ids, ALG_NULL where the key leaves them open.
+    ``scheme`` and ``scheme_hash`` are algorithm ids, ALG_NULL where the key leaves them open;
+    ``spki`` is the key as certificates hold it (SubjectPublicKeyInfo, DER).
     """
 
     name: bytes
@@ -46,6 +48,7 @@ class PublicArea(NamedTuple):
     scheme: int
     scheme_hash: int
     key: PublicKey
+    spki: bytes
 
 
 class Signature(NamedTuple):
@@ -79,7 +82,8 @@ def parse_public(raw: bytes) -> PublicArea:
     else:
         raise ParseError("TPMT_PUBLIC", f"key type {kind:#06x}, expected RSA or ECC")
     reader.end()
-    return PublicArea(_name(raw, name_hash), attributes, scheme, scheme_hash, key)
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return PublicArea(_name(raw, name_hash), attributes, scheme, scheme_hash, key, spki)
 
 
 def parse_signature(raw: bytes) -> Signature:
@@ -97,15 +101,18 @@ def parse_signature(raw: bytes) -> Signature:
     return Signature(scheme, hash_id, value)
 
 
-def verify_signature(public: PublicArea, message: bytes, signature: Signature) -> bool:
-    """Whether ``signature`` is ``public``'s on ``message``, in the scheme and hash of the key."""
-    fixed = (public.scheme, public.scheme_hash)
-    if public.scheme != ALG_NULL and fixed != (signature.scheme, signature.hash_id):
-        return False
+def scheme_allowed(public: PublicArea, signature: Signature) -> bool:
+    """Whether the key's own scheme and hash are the signature's, or left open."""
+    if public.scheme == ALG_NULL:
+        return True
+    return (public.scheme, public.scheme_hash) == (signature.scheme, signature.hash_id)
+
+
+def verify_signature(key: PublicKey, message: bytes, signature: Signature) -> bool:
+    """Whether ``signature`` is ``key``'s on ``message``; False for SHA-1 or another key type."""
     if signature.hash_id not in HASHES:
         return False
     algorithm = HASHES[signature.hash_id][1]()
-    key = public.key
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             if signature.scheme != ALG_ECDSA:

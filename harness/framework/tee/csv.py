@@ -4,14 +4,14 @@ The same code judges a real processor's report and the software processor's; onl
 policy names differs.
 """
 
-import hashlib
 import hmac
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence.bundle import TeeEvidence
+from harness.framework.evidence.memo import Memo, forgetful, hash_of
 from harness.framework.tee import csv_format, sm2
 from harness.framework.tee.csv_format import Certificate, Report
-from harness.framework.tee.report import Memo, TeeReport, TeeVerificationError, forgetful
+from harness.framework.tee.report import TeeReport, TeeVerificationError
 
 POLICY_NODBG, POLICY_NOKS, POLICY_ES, POLICY_NOSEND = 0x1, 0x2, 0x4, 0x8
 POLICY_CSV3 = 0x40
@@ -23,7 +23,7 @@ class CsvVerifier:
     def verify(self, evidence: TeeEvidence, root: bytes, memo: Memo = forgetful) -> TeeReport:
         """See TeeVerifier. ``root`` is the 832-byte HRK certificate."""
         page, certificates = evidence.report, evidence.certificates
-        key = _key(b"csv report", root, certificates, page)
+        key = hash_of("csv report", root, certificates, page)
         return memo(key, lambda: _verify(page, certificates, root, memo))
 
     def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
@@ -37,7 +37,7 @@ def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeRep
     except ParseError as error:
         raise TeeVerificationError("tee.csv.format", str(error)) from None
     # Four SM2 verifications that are the same for every report of a chip.
-    key = _key(b"csv pek", root, certificates, report.pek)
+    key = hash_of("csv pek", root, certificates, report.pek)
     pek = memo(key, lambda: _valid_pek(root, certificates, report.pek))
     _check_signature(report, pek)
     return TeeReport(
@@ -48,13 +48,6 @@ def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeRep
         chip=report.serial.rstrip(b"\0").decode("ascii", "backslashreplace"),
         rtmrs=report.rtmrs,
     )
-
-
-def _key(check: bytes, *inputs: bytes) -> bytes:
-    """Each input is hashed by itself: none can grow at its neighbour's expense."""
-    return hashlib.sha256(
-        check + b"".join(hashlib.sha256(value).digest() for value in inputs)
-    ).digest()
 
 
 def _valid_pek(root: bytes, certificates: bytes, pek_raw: bytes) -> Certificate:

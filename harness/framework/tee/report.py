@@ -1,14 +1,12 @@
 """What every TEE's verifier answers, and the Protocol that it follows."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
 from harness.framework.errors import FrameworkError
 from harness.framework.evidence.bundle import TeeEvidence
-
-T = TypeVar("T")
+from harness.framework.evidence.memo import Memo
 
 
 class TeeReport(msgspec.Struct, frozen=True):
@@ -33,21 +31,6 @@ class TeeVerificationError(FrameworkError):
         super().__init__(f"{failure}: {detail}")
         self.failure = failure
         self.detail = detail
-
-
-class Memo(Protocol):
-    """Remembers what pure checks gave."""
-
-    def __call__(self, key: bytes, check: Callable[[], T], /) -> T:
-        """What ``check`` gave for ``key`` before, or its result now; exceptions aren't kept.
-
-        ``key`` must be a hash of everything that the check reads, and of the check's name.
-        """
-
-
-def forgetful(_key: bytes, check: Callable[[], T], /) -> T:
-    """The Memo that remembers nothing."""
-    return check()
 
 
 class TeeVerifier(Protocol):

@@ -4,22 +4,26 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+from harness.framework.verify.policy import Policy
+
 T = TypeVar("T")
 
 
 class VerificationCache:
-    """Keeps results of pure checks by a hash of all their inputs; the oldest use goes first.
+    """Keeps results of pure checks by a hash of all their inputs; the least used goes first.
 
     Nothing that depends on time or challenge belongs here: validity, revocation, freshness and
     bindings are checked every time. Not for use by several threads at once.
     """
 
-    def __init__(self, max_results: int = 4096) -> None:
+    def __init__(self, max_results: int = 4096, max_policies: int = 8) -> None:
         self._results: OrderedDict[bytes, object] = OrderedDict()
         self._max_results = max_results
+        self._ima_entries: OrderedDict[str, dict[bytes, bytes]] = OrderedDict()
+        self._max_policies = max_policies
 
     def memo(self, key: bytes, check: Callable[[], T], /) -> T:
-        """See :class:`harness.framework.tee.report.Memo`."""
+        """See :class:`harness.framework.evidence.memo.Memo`."""
         if key in self._results:
             self._results.move_to_end(key)
             return cast(T, self._results[key])
@@ -28,3 +32,14 @@ class VerificationCache:
         if len(self._results) > self._max_results:
             self._results.popitem(last=False)
         return result
+
+    def ima_entries(self, policy: Policy) -> dict[bytes, bytes]:
+        """The IMA entries that ``policy`` accepted before; ``ima_log.replay`` adds to them.
+
+        They can't outgrow the policy: only what it names is accepted.
+        """
+        entries = self._ima_entries.setdefault(policy.digest, {})
+        self._ima_entries.move_to_end(policy.digest)
+        if len(self._ima_entries) > self._max_policies:
+            self._ima_entries.popitem(last=False)
+        return entries

@@ -1,0 +1,181 @@
+"""X.509 certificates and revocation lists, reduced to the facts that a chain check needs."""
+
+import hashlib
+from typing import NamedTuple, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtensionOID
+
+from harness.framework.errors import ParseError
+from harness.framework.evidence import binding
+
+_E = TypeVar("_E", bound=x509.ExtensionType)
+
+_HASHES = ("sha256", "sha384", "sha512")
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_MIN_RSA_BITS = 2048
+_UNDERSTOOD = {
+    ExtensionOID.BASIC_CONSTRAINTS,
+    ExtensionOID.KEY_USAGE,
+    ExtensionOID.EXTENDED_KEY_USAGE,
+    ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    x509.ObjectIdentifier(binding.LAUNCH_OID),
+    x509.ObjectIdentifier(binding.HOST_OID),
+}
+
+
+class CertificateFacts(NamedTuple):
+    """A parsed certificate. Times are seconds since 1970; extensions are None when absent.
+
+    ``path_length`` is None for no limit, ``names`` are all subject alternative names as text,
+    ``strong`` says whether its key and signature algorithm are accepted.
+    """
+
+    sha256: bytes
+    certificate: x509.Certificate
+    subject: bytes
+    issuer: bytes
+    not_before_s: float
+    not_after_s: float
+    is_ca: bool
+    path_length: int | None
+    usage: x509.KeyUsage | None
+    usage_critical: bool
+    purposes: tuple[str, ...]
+    names: tuple[str, ...]
+    launch: bytes | None
+    host: bytes | None
+    not_understood: tuple[str, ...]
+    strong: bool
+    spki: bytes
+
+
+class RevocationFacts(NamedTuple):
+    """A parsed revocation list: ``issuer`` as DER, ``revoked`` serial numbers."""
+
+    sha256: bytes
+    crl: x509.CertificateRevocationList
+    issuer: bytes
+    last_update_s: float
+    next_update_s: float
+    revoked: frozenset[int]
+    not_understood: tuple[str, ...]
+
+
+def parse_certificate(der: bytes) -> CertificateFacts:
+    """Read a certificate. Raises ParseError."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        extensions = certificate.extensions
+        key = certificate.public_key()
+        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        digest = certificate.signature_hash_algorithm
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+        raise ParseError("certificate", _one_line(error)) from None
+    except (x509.DuplicateExtension, x509.InvalidVersion) as error:
+        raise ParseError("certificate", _one_line(error)) from None
+    basic = _extension(extensions, x509.BasicConstraints)
+    usage = _extension(extensions, x509.KeyUsage)
+    purposes = _extension(extensions, x509.ExtendedKeyUsage)
+    names = _extension(extensions, x509.SubjectAlternativeName)
+    return CertificateFacts(
+        sha256=hashlib.sha256(der).digest(),
+        certificate=certificate,
+        subject=certificate.subject.public_bytes(),
+        issuer=certificate.issuer.public_bytes(),
+        not_before_s=certificate.not_valid_before_utc.timestamp(),
+        not_after_s=certificate.not_valid_after_utc.timestamp(),
+        is_ca=basic is not None and basic.value.ca,
+        path_length=basic.value.path_length if basic else None,
+        usage=usage.value if usage else None,
+        usage_critical=usage is not None and usage.critical,
+        purposes=tuple(oid.dotted_string for oid in purposes.value) if purposes else (),
+        names=tuple(_name_text(name) for name in names.value) if names else (),
+        launch=_private(extensions, binding.LAUNCH_OID),
+        host=_private(extensions, binding.HOST_OID),
+        not_understood=_not_understood(extensions),
+        strong=_strong_key(key) and digest is not None and digest.name in _HASHES,
+        spki=spki,
+    )
+
+
+def parse_revocation_list(der: bytes) -> RevocationFacts:
+    """Read a revocation list; one without a next update is refused. Raises ParseError."""
+    try:
+        crl = x509.load_der_x509_crl(der)
+        revoked = frozenset(entry.serial_number for entry in crl)
+        extensions = crl.extensions
+        next_update = crl.next_update_utc
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise ParseError("revocation list", _one_line(error)) from None
+    if next_update is None:
+        raise ParseError("revocation list", "has no next update")
+    return RevocationFacts(
+        sha256=hashlib.sha256(der).digest(),
+        crl=crl,
+        issuer=crl.issuer.public_bytes(),
+        last_update_s=crl.last_update_utc.timestamp(),
+        next_update_s=next_update.timestamp(),
+        revoked=revoked,
+        not_understood=tuple(ext.oid.dotted_string for ext in extensions if ext.critical),
+    )
+
+
+def is_issued_by(certificate: CertificateFacts, issuer: CertificateFacts) -> bool:
+    """Whether the names chain and the signature is the issuer's."""
+    try:
+        certificate.certificate.verify_directly_issued_by(issuer.certificate)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def is_list_of(revocation: RevocationFacts, issuer: CertificateFacts) -> bool:
+    """Whether the list is signed by ``issuer``."""
+    key = issuer.certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        return False
+    try:
+        return revocation.crl.is_signature_valid(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+
+
+def _extension(extensions: x509.Extensions, kind: type[_E]) -> x509.Extension[_E] | None:
+    try:
+        return extensions.get_extension_for_class(kind)
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _private(extensions: x509.Extensions, oid: str) -> bytes | None:
+    for extension in extensions:
+        value = extension.value
+        if extension.oid.dotted_string == oid and isinstance(value, x509.UnrecognizedExtension):
+            return value.value
+    return None
+
+
+def _not_understood(extensions: x509.Extensions) -> tuple[str, ...]:
+    return tuple(
+        extension.oid.dotted_string
+        for extension in extensions
+        if extension.critical and extension.oid not in _UNDERSTOOD
+    )
+
+
+def _name_text(name: x509.GeneralName) -> str:
+    return name.value if isinstance(name, x509.UniformResourceIdentifier) else repr(name)
+
+
+def _strong_key(key: object) -> bool:
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size >= _MIN_RSA_BITS
+    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,82 @@
+"""The attestation result as an EAR: EAT attestation result with AR4SI trust claims, signed ES256.
+
+Follows draft-ietf-rats-ear and draft-ietf-rats-ar4si.
+"""
+
+import base64
+import json
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from harness.framework.errors import FrameworkError
+from harness.framework.verify.result import AttestationResult
+
+PROFILE = "tag:github.com,2023:veraison/ear"
+# AR4SI §2.3.2: 0 no claim, 2 affirming, 32 warning, 96 contraindicated.
+_NONE, _AFFIRMING, _WARNING, _CONTRAINDICATED = 0, 2, 32, 96
+_STATUS = {2: "affirming", 32: "warning", 96: "contraindicated"}
+
+# Which trust claim a failure speaks against, by the first part of its id.
+_CLAIM_OF = {
+    "envelope": "instance-identity",
+    "freshness": "instance-identity",
+    "chain": "instance-identity",
+    "tee": "hardware",
+    "quote": "configuration",
+    "boot": "configuration",
+    "ima": "executables",
+}
+
+
+def ear_claims(
+    result: AttestationResult, nonce: bytes, now_s: float, policy_digest: str
+) -> dict[str, object]:
+    """The claims set. An accepted emulated TEE is a warning, never affirming hardware."""
+    vector = dict.fromkeys(_CLAIM_OF.values(), _AFFIRMING)
+    vector["hardware"] = {"real": _AFFIRMING, "emulated": _WARNING, "none": _NONE}[
+        result.trust_kind
+    ]
+    for failure in result.failures:
+        vector[_CLAIM_OF[failure.id.partition(".")[0]]] = _CONTRAINDICATED
+    submodule = {
+        "ear.status": _STATUS[max(vector.values())],
+        "ear.trustworthiness-vector": vector,
+        "ear.appraisal-policy-id": f"sha256:{policy_digest}",
+        "attestbench.trust-kind": result.trust_kind,
+        "attestbench.instance": result.instance,
+        "attestbench.host": result.host,
+        "attestbench.measurement": result.measurement.hex(),
+        "attestbench.ima-entries": result.ima_entries,
+        "attestbench.failures": [f"{failure.id}: {failure.detail}" for failure in result.failures],
+    }
+    return {
+        "eat_profile": PROFILE,
+        "iat": int(now_s),
+        "eat_nonce": _base64url(nonce),
+        "ear.verifier-id": {"developer": "attestbench", "build": "attestbench"},
+        "submods": {"vtpm": submodule},
+    }
+
+
+def sign_ear(claims: dict[str, object], key: ec.EllipticCurvePrivateKey) -> str:
+    """The claims as a JWT (JWS compact, ES256).
+
+    Raises:
+        FrameworkError: the key isn't on P-256.
+    """
+    if not isinstance(key.curve, ec.SECP256R1):
+        raise FrameworkError(f"ES256 needs a P-256 key, this one is on {key.curve.name}")
+    parts = ({"alg": "ES256", "typ": "JWT"}, claims)
+    signed = ".".join(_base64url(_json(part)) for part in parts)
+    r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return f"{signed}.{_base64url(r.to_bytes(32) + s.to_bytes(32))}"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,112 @@
+"""Every failure that verification can report, with what it means (design §5).
+
+An id is ``part.what``; the part says where the evidence is wrong. Reports, tests and policies of
+others rely on these names: add, never rename.
+"""
+
+import msgspec
+
+FAILURES: dict[str, str] = {
+    "envelope.format": "the evidence isn't canonical, bounded CBOR of the expected form",
+    "freshness.nonce": "the evidence answers another challenge",
+    "freshness.expired": "the challenge's deadline has passed",
+    "freshness.future": "the challenge was issued after the time of verification",
+    "freshness.rollback": "the TPM's clock or counters are behind the last accepted evidence",
+    "chain.ak.missing": "no certificate for the attestation key",
+    "chain.ak.format": "the attestation key's certificate can't be read",
+    "chain.ak.key": "the certificate is for another key than the evidence's",
+    "chain.ak.usage": "the leaf is no attestation key certificate (usage, EKU or CA bit)",
+    "chain.ak.instance": "the certificate names no instance, several, or another one",
+    "chain.ak.launch": "the certificate isn't bound to the launch claims and report given",
+    "chain.ak.attributes": "the key isn't fixed to its TPM, restricted and for signing only",
+    "chain.ak.public": "the key's public area can't be read",
+    "chain.ak.unknown": "the key isn't on the allow-list",
+    "chain.host": "the issuer's certificate doesn't name its host and key",
+    "chain.host.key": "the issuer isn't the host key that the launch claims name",
+    "chain.issuer.missing": "no issuer certificate between the key and the root",
+    "chain.issuer.format": "an issuer certificate can't be read",
+    "chain.issuer.usage": "an issuer may not issue certificates (CA bit or key usage)",
+    "chain.issuer.length": "the chain is longer than an issuer's path length allows",
+    "chain.root": "the chain ends at no root that the policy names",
+    "chain.signature": "a certificate isn't signed by its issuer",
+    "chain.algorithm": "a certificate is signed with an algorithm that is too weak",
+    "chain.validity": "a certificate isn't valid at the time of verification",
+    "chain.extension": "a certificate has a critical extension that isn't understood",
+    "chain.revoked": "a certificate of the chain is revoked",
+    "chain.revocation.missing": "there is no revocation list of an issuer that must have one",
+    "chain.revocation.stale": "a revocation list is past its next update",
+    "chain.revocation.signature": "a revocation list isn't signed by its issuer",
+    "chain.launch.missing": "the launch claims or the TEE report behind them are missing",
+    "chain.launch.ak_name": "the launch claims are for another key",
+    "tee.kind": "a TEE of a kind that can't be verified",
+    "tee.root": "the report's root isn't one that the policy names",
+    "tee.root.emulated": "the report comes from an emulated processor, which the policy refuses",
+    "tee.csv.format": "a CSV report or certificate can't be read",
+    "tee.chain.root": "the processor vendor's root isn't self-signed",
+    "tee.chain.hsk": "the vendor's key isn't signed by the root",
+    "tee.chain.cek": "the chip's key isn't signed by the vendor's",
+    "tee.chain.pek": "the platform's key isn't signed by the chip's",
+    "tee.report.signature": "the report isn't signed by the platform",
+    "tee.report.mac": "the report's MAC is wrong",
+    "tee.report.binding": "the launch report's data aren't those of the launch claims",
+    "tee.measurement": "the launch measurement isn't one that the policy accepts",
+    "tee.policy": "the guest policy lacks a required bit or has a forbidden one",
+    "tee.fresh.missing": "the policy requires a TEE report for this attestation",
+    "tee.fresh.binding": "the fresh report's data aren't those of this attestation",
+    "tee.fresh.identity": "the fresh report is of another chip or measurement than the launch",
+    "quote.format": "the quote or its signature can't be read",
+    "quote.magic": "the quoted structure wasn't made by a TPM",
+    "quote.type": "the attestation structure isn't a quote",
+    "quote.signature": "the quote isn't signed by the attestation key",
+    "quote.nonce": "the quote isn't over this challenge's nonce",
+    "quote.pcr.bank": "the quote isn't of the SHA-256 bank alone",
+    "quote.pcr.selection": "the quote leaves out a PCR that the policy requires",
+    "quote.pcr.values": "the PCR values given aren't those that were quoted",
+    "quote.pcr.zero": "a PCR that must be extended was never extended",
+    "quote.deep.missing": "the policy requires a quote of the host's TPM",
+    "quote.deep.format": "the host's quote can't be read or is no quote",
+    "quote.deep.signature": "the host's quote isn't signed by the key that issued the AK",
+    "quote.deep.nonce": "the host's quote isn't bound to this quote",
+    "boot.log.missing": "no boot event log",
+    "boot.log.format": "the boot event log can't be read",
+    "boot.replay.mismatch": "the boot event log doesn't lead to the quoted PCR values",
+    "boot.event.unknown": "an event isn't among the policy's reference values",
+    "ima.log.missing": "no IMA log",
+    "ima.log.format": "the IMA log can't be read",
+    "ima.replay.mismatch": "no prefix of the IMA log leads to the quoted PCR value",
+    "ima.replay.rollback": "the quoted prefix is shorter than the last accepted one",
+    "ima.boot_aggregate.missing": "the IMA log doesn't start with boot_aggregate",
+    "ima.boot_aggregate.mismatch": "boot_aggregate isn't the hash of the quoted PCRs 0-9",
+    "ima.entry.pcr": "an entry isn't for PCR 10",
+    "ima.entry.template": "an entry's template isn't known or not accepted",
+    "ima.entry.hash": "a file's digest isn't SHA-256",
+    "ima.file.unknown": "a measured file isn't in the policy",
+    "ima.file.digest": "a measured file has another digest than the policy's",
+    "ima.violation": "the kernel recorded a measurement violation",
+}
+
+
+class Failure(msgspec.Struct, frozen=True, order=True):
+    """One failure: an id of :data:`FAILURES`, and what was found."""
+
+    id: str
+    detail: str
+
+
+class FailureList:
+    """Collects failures in the order in which they are found."""
+
+    def __init__(self) -> None:
+        self.found: list[Failure] = []
+
+    def add(self, failure_id: str, detail: str) -> None:
+        """Add one; KeyError for an id that isn't in :data:`FAILURES`."""
+        if failure_id not in FAILURES:
+            raise KeyError(failure_id)
+        self.found.append(Failure(failure_id, detail))
+
+    def require(self, condition: bool, failure_id: str, detail: str) -> bool:
+        """Add one unless ``condition`` holds; gives ``condition`` back."""
+        if not condition:
+            self.add(failure_id, detail)
+        return condition

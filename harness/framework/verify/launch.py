@@ -1,0 +1,200 @@
+"""The attestation key's origin: its attributes, the TEE that launched its vTPM, and its host."""
+
+import hmac
+from typing import NamedTuple
+
+from harness.framework import tee
+from harness.framework.errors import ParseError
+from harness.framework.evidence import binding
+from harness.framework.evidence.bundle import Evidence, LaunchClaims, TeeEvidence
+from harness.framework.evidence.tpm_public import (
+    DECRYPT,
+    FIXED_PARENT,
+    FIXED_TPM,
+    RESTRICTED,
+    SENSITIVE_DATA_ORIGIN,
+    SIGN,
+    PublicArea,
+)
+from harness.framework.tee import TeeReport, TeeVerificationError
+from harness.framework.verify.chain import Chain
+from harness.framework.verify.context import Context
+from harness.framework.verify.failures import FailureList
+from harness.framework.verify.policy import TeeRoot
+from harness.framework.verify.result import TrustKind
+
+_REQUIRED = FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | RESTRICTED | SIGN
+_FORBIDDEN = DECRYPT
+
+
+class TeeTrust(NamedTuple):
+    """A report whose signatures hold, the root that it goes back to, and whether it is bound."""
+
+    report: TeeReport
+    root: TeeRoot
+    bound: bool
+
+
+class Launch(NamedTuple):
+    """What is known about a launch; ``valid`` says that certificate and claims agree with it."""
+
+    tee: TeeTrust
+    instance: str
+    host: str
+    valid: bool
+
+
+def check_attributes(public: PublicArea, failures: FailureList) -> None:
+    """The key must never have been outside its TPM, and must sign TPM-made structures only."""
+    failures.require(
+        public.attributes & (_REQUIRED | _FORBIDDEN) == _REQUIRED,
+        "chain.ak.attributes",
+        f"attributes {public.attributes:#010x}, required {_REQUIRED:#010x}, "
+        f"forbidden {_FORBIDDEN:#010x}",
+    )
+
+
+def check_launch(
+    evidence: Evidence, chain: Chain, public: PublicArea, context: Context
+) -> Launch | None:
+    """Check the launch report, its claims, and that the AK certificate is about them."""
+    claims, report, failures = evidence.launch, evidence.launch_report, context.failures
+    if claims is None or report is None:
+        failures.add("chain.launch.missing", "no launch claims or no launch report")
+        return None
+    before = len(failures.found)
+    failures.require(
+        hmac.compare_digest(claims.ak_name, public.name),
+        "chain.launch.ak_name",
+        f"claims for {claims.ak_name.hex()}, the key is {public.name.hex()}",
+    )
+    _check_instance(claims, chain, failures)
+    host = _check_host(claims, chain, failures)
+    trust = check_tee(report, binding.launch_report_data(claims), "tee.report.binding", context)
+    if trust is None:
+        return None
+    expected = binding.launch_binding(claims, report.report, trust.report.measurement)
+    try:
+        bound = binding.decode_launch_binding(chain.leaf.launch or b"") == expected
+    except ParseError:
+        bound = False
+    failures.require(
+        bound, "chain.ak.launch", "the certificate is not about these launch claims and report"
+    )
+    return Launch(trust, claims.instance, host, chain.valid and len(failures.found) == before)
+
+
+def check_tee(
+    evidence: TeeEvidence, report_data: bytes, failure_id: str, context: Context
+) -> TeeTrust | None:
+    """Verify a TEE report against the policy's roots, and that it carries ``report_data``."""
+    failures = context.failures
+    verifier = tee.verifier(evidence.tee)
+    if verifier is None:
+        failures.add("tee.kind", f"TEE {evidence.tee!r} can't be verified")
+        return None
+    roots = [
+        root
+        for root in context.policy.tee_roots
+        if root.tee == evidence.tee and verifier.is_root_of(evidence, root.root)
+    ]
+    if not roots:
+        failures.add("tee.root", "the report's vendor key names no root of the policy")
+        return None
+    refused = None
+    for root in roots:
+        try:
+            report = verifier.verify(evidence, root.root, context.memo)
+        except TeeVerificationError as error:
+            refused = error
+            continue
+        bound = failures.require(
+            hmac.compare_digest(report.report_data, report_data),
+            failure_id,
+            "the report's data are not the expected ones",
+        )
+        return TeeTrust(report, root, bound)
+    if refused is not None:
+        failures.add(refused.failure, refused.detail)
+    return None
+
+
+def check_fresh_report(
+    evidence: Evidence, nonce: bytes, launch: Launch | None, context: Context
+) -> TeeTrust | None:
+    """Check the report made for this attestation, if there is one or must be one."""
+    fresh, failures = evidence.fresh_report, context.failures
+    if fresh is None:
+        failures.require(
+            not context.policy.require_fresh_report, "tee.fresh.missing", "no fresh TEE report"
+        )
+        return None
+    expected = binding.fresh_report_data(nonce, evidence.quote.attest)
+    trust = check_tee(fresh, expected, "tee.fresh.binding", context)
+    if trust is not None and launch is not None:
+        failures.require(
+            (trust.report.tee, trust.report.chip)
+            == (launch.tee.report.tee, launch.tee.report.chip),
+            "tee.fresh.identity",
+            f"launched on chip {launch.tee.report.chip!r}, fresh report of {trust.report.chip!r}",
+        )
+    return trust
+
+
+def check_tee_policy(trust: TeeTrust, context: Context) -> None:
+    """Measurement, guest policy and kind of root against the policy.
+
+    An unbound report is left alone: in CSV's first format, only the binding pins those fields.
+    """
+    policy, failures = context.policy, context.failures
+    failures.require(
+        trust.root.kind == "real" or policy.accept_emulated,
+        "tee.root.emulated",
+        f"root {trust.root.name!r} is emulated and accept_emulated is off",
+    )
+    if not trust.bound:
+        return
+    report = trust.report
+    failures.require(
+        report.measurement in policy.accepted_measurements,
+        "tee.measurement",
+        f"measurement {report.measurement.hex()} is not accepted",
+    )
+    required, forbidden = policy.csv.required_bits, policy.csv.forbidden_bits
+    failures.require(
+        report.policy & required == required and not report.policy & forbidden,
+        "tee.policy",
+        f"guest policy {report.policy:#x}, required bits {required:#x}, forbidden {forbidden:#x}",
+    )
+
+
+def trust_kind(trusts: list[TeeTrust]) -> TrustKind:
+    """The weakest kind of the reports that are signed and bound."""
+    kinds = {trust.root.kind for trust in trusts if trust.bound}
+    if not kinds:
+        return "none"
+    return "emulated" if "emulated" in kinds else "real"
+
+
+def _check_instance(claims: LaunchClaims, chain: Chain, failures: FailureList) -> None:
+    expected = (binding.INSTANCE_URI_PREFIX + claims.instance,)
+    failures.require(
+        chain.leaf.names == expected,
+        "chain.ak.instance",
+        f"certificate for {chain.leaf.names}, claims for {expected}",
+    )
+
+
+def _check_host(claims: LaunchClaims, chain: Chain, failures: FailureList) -> str:
+    """The host's name, "" when its certificate has none."""
+    try:
+        host = binding.decode_host_binding(chain.issuers[0].host or b"")
+    except ParseError:
+        failures.add("chain.host", "the issuer's certificate names no host")
+        return ""
+    failures.require(
+        hmac.compare_digest(host.ak_name, claims.host_ak_name),
+        "chain.host.key",
+        f"host key {host.ak_name.hex()}, claims name {claims.host_ak_name.hex()}",
+    )
+    return host.host

@@ -1,0 +1,106 @@
+"""Policy: whom to trust and which values to accept. Written as JSON, checked when loaded."""
+
+import hashlib
+from functools import cached_property
+from typing import Annotated, Literal
+
+import msgspec
+
+from harness.framework.errors import PolicyError
+from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE
+
+_MAX_POLICY_SIZE = 256 * 1024 * 1024
+_Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
+
+
+class TeeRoot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A processor vendor's root. ``root`` is in the vendor's format (csv: 832-byte HRK)."""
+
+    name: str
+    tee: str
+    kind: Literal["real", "emulated"]
+    root: bytes
+
+
+class CsvRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Guest policy bits of CSV. Default: no debugging (bit 0), encrypted state (bit 2)."""
+
+    required_bits: int = 0x5
+    forbidden_bits: int = 0
+
+
+class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
+    """What a verifier accepts; every default is the strict one.
+
+    ``scheme``: ``chain`` wants certificates and TEE reports, ``allow-list`` only a key whose TPM
+    Name is in ``accepted_ak_names`` (the plain software TPM). ``authority_roots`` and ``crls`` are
+    DER; with ``require_crl`` the list of each root must be there and in date. ``boot`` are the
+    allowed SHA-256 event digests by PCR (None: replay only); ``ima`` the allowed digests by path.
+    An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
+    """
+
+    scheme: Literal["chain", "allow-list"]
+    accepted_ak_names: tuple[bytes, ...] = ()
+    authority_roots: tuple[bytes, ...] = ()
+    crls: tuple[bytes, ...] = ()
+    require_crl: bool = True
+    tee_roots: tuple[TeeRoot, ...] = ()
+    accept_emulated: bool = False
+    accepted_measurements: tuple[bytes, ...] = ()
+    csv: CsvRules = CsvRules()
+    pcrs: tuple[_Pcr, ...] = tuple(range(11))
+    nonzero_pcrs: tuple[_Pcr, ...] = (0, 10)
+    boot: dict[int, tuple[bytes, ...]] | None = None
+    ima: dict[str, tuple[bytes, ...]] = {}
+    ima_templates: tuple[str, ...] = ("ima-ng", "ima-sig")
+    require_fresh_report: bool = False
+    require_deep_quote: bool = False
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the policy's JSON: names the policy in results, and its share of a cache."""
+        return hashlib.sha256(encode_policy(self)).hexdigest()
+
+
+class Previous(msgspec.Struct, frozen=True):
+    """Where the TPM and the IMA log stood in the last accepted evidence of the same key."""
+
+    reset_count: int
+    restart_count: int
+    clock: int
+    ima_entries: int
+
+
+class Challenge(msgspec.Struct, frozen=True):
+    """What the evidence must answer. Times are seconds of the verifier's clock."""
+
+    nonce: bytes
+    issued_s: float
+    expires_s: float
+    previous: Previous | None = None
+
+    def __post_init__(self) -> None:
+        if not MIN_NONCE <= len(self.nonce) <= MAX_NONCE:
+            raise PolicyError(
+                f"challenge nonce of {len(self.nonce)} bytes, expected {MIN_NONCE} to {MAX_NONCE}"
+            )
+
+
+def load_policy(text: bytes) -> Policy:
+    """Read a policy from JSON; bytes are base64, PCRs as keys decimal.
+
+    Raises:
+        PolicyError: names the field, what was found and what was expected.
+    """
+    if len(text) > _MAX_POLICY_SIZE:
+        raise PolicyError(f"policy of {len(text)} bytes, at most {_MAX_POLICY_SIZE}")
+    try:
+        policy = msgspec.json.decode(text, type=Policy)
+    except msgspec.DecodeError as error:
+        raise PolicyError(f"policy: {error}") from None
+    return policy
+
+
+def encode_policy(policy: Policy) -> bytes:
+    """The policy as JSON with sorted keys, the same for the same policy."""
+    return msgspec.json.encode(policy, order="sorted")

@@ -1,0 +1,34 @@
+"""What a verification ends with."""
+
+from typing import Literal
+
+import msgspec
+
+from harness.framework.verify.failures import Failure
+from harness.framework.verify.policy import Previous
+
+TrustKind = Literal["real", "emulated", "none"]
+
+
+class AttestationResult(msgspec.Struct, frozen=True):
+    """Accepted exactly when ``failures`` is empty.
+
+    ``trust_kind`` is the weakest TEE root that the evidence rests on (``none`` without a TEE).
+    ``instance``, ``host``, ``chip`` and ``measurement`` are empty unless their signatures and
+    bindings hold. ``ima_entries`` is the length of the quoted prefix, ``state`` what to hand to the
+    next challenge as ``previous``; both need the quote to hold.
+    """
+
+    accepted: bool
+    failures: tuple[Failure, ...]
+    trust_kind: TrustKind
+    instance: str
+    host: str
+    chip: str
+    measurement: bytes
+    ima_entries: int
+    state: Previous | None = None
+
+    def has(self, failure_id: str) -> bool:
+        """Whether ``failure_id`` is among the failures."""
+        return any(failure.id == failure_id for failure in self.failures)

@@ -1,0 +1,178 @@
+"""The verifier: a pure function from evidence, policy, challenge and time to a result."""
+
+import hmac
+from collections.abc import Callable
+
+from harness.framework.errors import ParseError
+from harness.framework.evidence import bundle, tpm_public
+from harness.framework.evidence.bundle import Evidence
+from harness.framework.evidence.memo import forgetful, hash_of
+from harness.framework.evidence.tpm_public import PublicArea
+from harness.framework.verify import launch as launches
+from harness.framework.verify import measurements, quotes
+from harness.framework.verify.cache import VerificationCache
+from harness.framework.verify.chain import Chain, check_chain
+from harness.framework.verify.context import Context
+from harness.framework.verify.failures import FailureList
+from harness.framework.verify.launch import Launch, TeeTrust
+from harness.framework.verify.policy import Challenge, Policy, Previous
+from harness.framework.verify.quotes import CheckedQuote
+from harness.framework.verify.result import AttestationResult
+
+STAGES = ("decode", "chain", "quote_check", "replay", "policy", "done")
+
+
+def verify(
+    evidence: bytes,
+    policy: Policy,
+    challenge: Challenge,
+    now_s: float,
+    cache: VerificationCache | None = None,
+    *,
+    observer: Callable[[str], None] | None = None,
+) -> AttestationResult:
+    """Judge ``evidence`` at ``now_s`` (seconds since 1970); every failure is collected.
+
+    ``observer`` is told when each stage of :data:`STAGES` begins. ``cache`` makes what was seen
+    before cheap and changes no answer. Whether a nonce was used before is for the caller to know:
+    issue each one once, and forget it when it is answered.
+
+    Raises:
+        PolicyError: a root or revocation list of the policy can't be read.
+    """
+    begin = observer or _unobserved
+    failures = FailureList()
+    context = Context(policy, now_s, cache.memo if cache else forgetful, failures)
+    begin("decode")
+    try:
+        decoded = bundle.decode_evidence(evidence)
+    except ParseError as error:
+        failures.add("envelope.format", str(error))
+        begin("done")
+        return _result(context, _Findings())
+    findings = _Findings()
+    begin("chain")
+    public = _check_key(decoded, challenge, findings, context)
+    begin("quote_check")
+    if public is not None:
+        findings.quote = quotes.check_quote(decoded, public, challenge.nonce, context)
+    if policy.scheme == "chain":
+        quotes.check_deep_quote(decoded, challenge.nonce, findings.chain, context)
+    begin("replay")
+    accepted = cache.ima_entries(policy) if cache else {}
+    events = measurements.replay_boot_log(decoded.boot_log, decoded.pcr_values, context)
+    findings.ima_entries = measurements.replay_ima_log(
+        decoded.ima_log, decoded.pcr_values, accepted, context
+    )
+    begin("policy")
+    measurements.check_boot_events(events, context)
+    quotes.check_nonzero(decoded.pcr_values, context)
+    for trust in findings.tees():
+        launches.check_tee_policy(trust, context)
+    _check_freshness(decoded, challenge, findings, context)
+    begin("done")
+    return _result(context, findings)
+
+
+class _Findings:
+    """What the stages found, each None until its signatures could be checked."""
+
+    def __init__(self) -> None:
+        self.chain: Chain | None = None
+        self.launch: Launch | None = None
+        self.fresh: TeeTrust | None = None
+        self.quote: CheckedQuote | None = None
+        self.ima_entries = 0
+
+    def tees(self) -> list[TeeTrust]:
+        """The TEE reports whose signatures hold."""
+        reports = (self.launch.tee if self.launch else None, self.fresh)
+        return [report for report in reports if report is not None]
+
+
+def _unobserved(_stage: str) -> None:
+    """Nobody watches."""
+
+
+def _check_key(
+    evidence: Evidence, challenge: Challenge, findings: _Findings, context: Context
+) -> PublicArea | None:
+    """Whether the attestation key is to be trusted; the key itself even if it isn't."""
+    raw, failures = evidence.ak_public, context.failures
+    try:
+        public = context.memo(hash_of("public", raw), lambda: tpm_public.parse_public(raw))
+    except ParseError as error:
+        failures.add("chain.ak.public", str(error))
+        return None
+    launches.check_attributes(public, failures)
+    if context.policy.scheme == "allow-list":
+        known = any(
+            hmac.compare_digest(public.name, name) for name in context.policy.accepted_ak_names
+        )
+        failures.require(known, "chain.ak.unknown", f"key {public.name.hex()} is not allowed")
+        return public
+    if evidence.ak_certificate is None:
+        failures.add("chain.ak.missing", "no certificate for the attestation key")
+    else:
+        findings.chain = check_chain(evidence.ak_certificate, evidence.issuer_chain, context)
+    if findings.chain is not None:
+        failures.require(
+            findings.chain.leaf.spki == public.spki,
+            "chain.ak.key",
+            "the certificate is for another key",
+        )
+        findings.launch = launches.check_launch(evidence, findings.chain, public, context)
+    findings.fresh = launches.check_fresh_report(
+        evidence, challenge.nonce, findings.launch, context
+    )
+    return public
+
+
+def _check_freshness(
+    evidence: Evidence, challenge: Challenge, findings: _Findings, context: Context
+) -> None:
+    failures, now_s = context.failures, context.now_s
+    failures.require(
+        hmac.compare_digest(evidence.nonce, challenge.nonce),
+        "freshness.nonce",
+        "the evidence answers another challenge",
+    )
+    failures.require(
+        now_s <= challenge.expires_s,
+        "freshness.expired",
+        f"the challenge expired at {challenge.expires_s:.0f}, it is {now_s:.0f}",
+    )
+    failures.require(
+        challenge.issued_s <= now_s,
+        "freshness.future",
+        f"the challenge was issued at {challenge.issued_s:.0f}, it is {now_s:.0f}",
+    )
+    previous = challenge.previous
+    if findings.quote is None or previous is None:
+        return
+    quotes.check_progress(findings.quote.info, previous, failures)
+    # A reboot starts the list again.
+    if findings.quote.info.reset_count == previous.reset_count:
+        measurements.check_ima_progress(findings.ima_entries, previous.ima_entries, failures)
+
+
+def _result(context: Context, findings: _Findings) -> AttestationResult:
+    found = tuple(context.failures.found)
+    launch, quote = findings.launch, findings.quote
+    named = launch is not None and launch.valid
+    report = launch.tee.report if launch is not None and launch.tee.bound else None
+    state = None
+    if quote is not None and quote.trusted:
+        info = quote.info
+        state = Previous(info.reset_count, info.restart_count, info.clock, findings.ima_entries)
+    return AttestationResult(
+        accepted=not found,
+        failures=found,
+        trust_kind=launches.trust_kind(findings.tees()),
+        instance=launch.instance if launch and named else "",
+        host=launch.host if launch and named else "",
+        chip=report.chip if report else "",
+        measurement=report.measurement if report else b"",
+        ima_entries=findings.ima_entries if state else 0,
+        state=state,
+    )
