@@ -22,7 +22,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class NoiseFlag(msgspec.Struct, frozen=True):
-    """One machine condition outside its limit when the trial started."""
+    """One machine condition outside its limit right before or during the trial."""
 
     name: str
     value: float
@@ -53,7 +53,11 @@ class TrialRecord(msgspec.Struct, frozen=True):
 
 
 class TrialRequest(msgspec.Struct, frozen=True):
-    """What a backend needs to run one trial. Paths are absolute."""
+    """What a backend needs to run one trial. Paths are absolute.
+
+    ``seed`` is that of the block: all its arms work on the same input. ``workdir`` is empty,
+    private to the trial and removed after it.
+    """
 
     trial_id: str
     cell: Cell
@@ -61,6 +65,8 @@ class TrialRequest(msgspec.Struct, frozen=True):
     arm: Arm
     seed: int
     workdir: str
+    block: int = 0
+    position: int = 0
 
 
 class TrialOutcome(msgspec.Struct, frozen=True):

@@ -36,7 +36,11 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pre-registered statement about candidate/baseline - 1 in one cell; margins are fractions."""
+    """A pre-registered statement about candidate/baseline - 1 in one cell; margins are fractions.
+
+    ``expected``: the overhead assumed when the pilot's spread fixes the number of blocks; without
+    it, the middle of the margins (on the log scale; for ``at_most`` between 0 and the margin).
+    """
 
     id: str
     title: str
@@ -51,6 +55,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_most: float | None = None
     low: float | None = None
     high: float | None = None
+    expected: float | None = None
     paper: str = ""
 
 

@@ -1,0 +1,1 @@
+"""The command `attestbench`: one file per verb, each parses, calls and prints."""

@@ -1,0 +1,1 @@
+"""What a trial does: one module per workload kind, called by the backends."""
