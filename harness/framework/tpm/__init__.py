@@ -1,0 +1,1 @@
+"""Talking to TPMs: processes, transports, key templates and the operations attestation needs."""

@@ -1,0 +1,113 @@
+"""A swtpm process: the hardware TPM's stand-in, and the plain software TPM of the baseline."""
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tpm2_pytss import TPM2_SU
+
+from harness.framework.errors import FrameworkError
+from harness.framework.tpm.tcti import StreamTcti, open_esapi
+
+_START_TIMEOUT_S = 10.0
+_COMMAND_TIMEOUT_S = 60.0
+_MAX_SOCKET_PATH = 100
+
+
+class Swtpm:
+    """Runs ``swtpm socket`` on unix sockets in ``directory``, which also holds its state.
+
+    Raises ``FrameworkError`` when swtpm is missing or does not answer.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.resolve()
+        self.socket_path = self.directory / "tpm.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+        if len(str(self.socket_path)) > _MAX_SOCKET_PATH:
+            raise FrameworkError(
+                f"{self.socket_path}: longer than the {_MAX_SOCKET_PATH} bytes a unix socket allows;"
+                " use a shorter working folder (TMPDIR)"
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running swtpm."""
+        if self._process is None:
+            raise FrameworkError("swtpm is not running")
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start swtpm and return once its socket accepts connections."""
+        program = shutil.which("swtpm")
+        if program is None:
+            raise FrameworkError("swtpm is not installed; run `make setup` or install swtpm")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        log = self.directory / "swtpm.log"
+        self._process = subprocess.Popen(
+            [
+                program, "socket", "--tpm2",
+                "--tpmstate", f"dir={self.directory}",
+                "--server", f"type=unixio,path={self.socket_path}",
+                "--ctrl", f"type=unixio,path={self.socket_path}.ctrl",
+                "--flags", "not-need-init,startup-clear",
+                "--log", f"file={log},level=1",
+            ],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self.socket_path.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-200:].strip() if log.exists() else ""
+                raise FrameworkError(f"swtpm did not start in {self.directory}: {tail}")
+            time.sleep(0.002)
+        return self
+
+    def connect(self) -> socket.socket:
+        """The data connection; swtpm serves one at a time."""
+        stream = socket.socket(socket.AF_UNIX)
+        stream.settimeout(_COMMAND_TIMEOUT_S)
+        try:
+            stream.connect(str(self.socket_path))
+        except OSError as error:
+            stream.close()
+            raise FrameworkError(f"{self.socket_path}: cannot reach swtpm: {error}") from error
+        return stream
+
+    def stop(self) -> None:
+        """Shut the TPM down in order (else dictionary-attack counters rise) and end the process."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            try:
+                with self.connect() as stream:
+                    stream.settimeout(2.0)
+                    ectx = open_esapi(StreamTcti(stream))
+                    ectx.shutdown(TPM2_SU.CLEAR)
+                    ectx.close()
+            except Exception:  # noqa: BLE001, S110 - the process is ended below in any case
+                pass
+            self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+        for name in ("tpm.sock", "tpm.sock.ctrl"):
+            (self.directory / name).unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
