@@ -11,7 +11,7 @@ import cbor2
 from harness.framework.errors import ParseError
 
 _MAX_DEPTH = 8
-_UINT, _BYTES, _TEXT, _ARRAY, _MAP = 0, 2, 3, 4, 5
+_UINT, _BYTES, _TEXT, _ARRAY, _MAP, _SPECIAL = 0, 2, 3, 4, 5, 7
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
 # The argument's width by additional information; 28 to 31 (reserved, indefinite) stay refused.
 _WIDTHS = {24: (">B", 1), 25: (">H", 2), 26: (">I", 4), 27: (">Q", 8)}
@@ -46,6 +46,8 @@ def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:
     major, argument, at = _head(data, at)
     if major == _UINT:
         return argument, at
+    if major == _SPECIAL:
+        return _SIMPLE[argument], at
     if major == _MAP:
         return _map(data, at, argument, depth)
     # Every remaining item takes at least one byte, so a false length cannot make us allocate.
@@ -55,13 +57,11 @@ def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:
         return data[at : at + argument], at + argument
     if major == _TEXT:
         return _text(data[at : at + argument], at), at + argument
-    if major == _ARRAY:
-        items = []
-        for _ in range(argument):
-            item, at = _item(data, at, depth + 1)
-            items.append(item)
-        return items, at
-    return _SIMPLE[argument], at
+    items = []
+    for _ in range(argument):
+        item, at = _item(data, at, depth + 1)
+        items.append(item)
+    return items, at
 
 
 def _head(data: bytes, at: int) -> tuple[int, int, int]:
@@ -71,7 +71,7 @@ def _head(data: bytes, at: int) -> tuple[int, int, int]:
     first = data[at]
     major, info = first >> 5, first & 0x1F
     if first in _SIMPLE:
-        return 7, first, at + 1
+        return _SPECIAL, first, at + 1
     if major not in (_UINT, _BYTES, _TEXT, _ARRAY, _MAP) or info > 27:
         raise ParseError("CBOR", f"type byte 0x{first:02x} at offset {at} is not used in evidence")
     if info < 24:

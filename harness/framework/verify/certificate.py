@@ -1,6 +1,7 @@
 """X.509 certificates and revocation lists, reduced to the facts that a chain check needs."""
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from cryptography import x509
@@ -11,8 +12,10 @@ from cryptography.x509.oid import ExtensionOID
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import binding
+from harness.framework.evidence.binding import HostBinding, LaunchBinding
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
+_B = TypeVar("_B", LaunchBinding, HostBinding)
 
 _HASHES = ("sha256", "sha384", "sha512")
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -46,8 +49,8 @@ class CertificateFacts(NamedTuple):
     usage_critical: bool
     purposes: tuple[str, ...]
     names: tuple[str, ...]
-    launch: bytes | None
-    host: bytes | None
+    launch: LaunchBinding | None
+    host: HostBinding | None
     not_understood: tuple[str, ...]
     strong: bool
     spki: bytes
@@ -66,7 +69,7 @@ class RevocationFacts(NamedTuple):
 
 
 def parse_certificate(der: bytes) -> CertificateFacts:
-    """Read a certificate. Raises ParseError."""
+    """Read a certificate, our own extensions included. Raises ParseError."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions
@@ -94,8 +97,8 @@ def parse_certificate(der: bytes) -> CertificateFacts:
         usage_critical=usage is not None and usage.critical,
         purposes=tuple(oid.dotted_string for oid in purposes.value) if purposes else (),
         names=tuple(_name_text(name) for name in names.value) if names else (),
-        launch=_private(extensions, binding.LAUNCH_OID),
-        host=_private(extensions, binding.HOST_OID),
+        launch=_private(extensions, binding.LAUNCH_OID, binding.decode_launch_binding),
+        host=_private(extensions, binding.HOST_OID, binding.decode_host_binding),
         not_understood=_not_understood(extensions),
         strong=_strong_key(key) and digest is not None and digest.name in _HASHES,
         spki=spki,
@@ -151,11 +154,11 @@ def _extension(extensions: x509.Extensions, kind: type[_E]) -> x509.Extension[_E
         return None
 
 
-def _private(extensions: x509.Extensions, oid: str) -> bytes | None:
+def _private(extensions: x509.Extensions, oid: str, decode: Callable[[bytes], _B]) -> _B | None:
     for extension in extensions:
         value = extension.value
         if extension.oid.dotted_string == oid and isinstance(value, x509.UnrecognizedExtension):
-            return value.value
+            return decode(value.value)
     return None
 
 

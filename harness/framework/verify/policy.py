@@ -103,4 +103,4 @@ def load_policy(text: bytes) -> Policy:
 
 def encode_policy(policy: Policy) -> bytes:
     """The policy as JSON with sorted keys, the same for the same policy."""
-    return msgspec.json.encode(policy, order="sorted")
+    return msgspec.json.encode(msgspec.to_builtins(policy, str_keys=True), order="sorted")
