@@ -15,8 +15,8 @@ class AttestationResult(msgspec.Struct, frozen=True):
 
     ``trust_kind`` is the weakest TEE root that the evidence rests on (``none`` without a TEE).
     ``instance``, ``host``, ``chip`` and ``measurement`` are empty unless their signatures and
-    bindings hold. ``ima_entries`` is the length of the quoted prefix, ``state`` what to hand to the
-    next challenge as ``previous``; both need the quote to hold.
+    bindings hold. ``ima_entries`` is the length of the quoted prefix, 0 unless the quote holds.
+    ``state`` is what to hand to the next challenge as ``previous``, None unless accepted.
     """
 
     accepted: bool

@@ -161,8 +161,9 @@ def _result(context: Context, findings: _Findings) -> AttestationResult:
     launch, quote = findings.launch, findings.quote
     named = launch is not None and launch.valid
     report = launch.tee.report if launch is not None and launch.tee.bound else None
+    trusted = quote is not None and quote.trusted
     state = None
-    if quote is not None and quote.trusted:
+    if quote is not None and not found:
         info = quote.info
         state = Previous(info.reset_count, info.restart_count, info.clock, findings.ima_entries)
     return AttestationResult(
@@ -173,6 +174,6 @@ def _result(context: Context, findings: _Findings) -> AttestationResult:
         host=launch.host if launch and named else "",
         chip=report.chip if report else "",
         measurement=report.measurement if report else b"",
-        ima_entries=findings.ima_entries if state else 0,
+        ima_entries=findings.ima_entries if trusted else 0,
         state=state,
     )

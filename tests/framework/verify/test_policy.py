@@ -1,0 +1,66 @@
+"""Policies travel as JSON, and a wrong one says which field is wrong."""
+
+import json
+
+import pytest
+
+from harness.framework.errors import PolicyError
+from harness.framework.verify import VerificationCache, encode_policy, load_policy
+
+from .world import World
+
+
+def test_policy_survives_json_and_its_digest_is_its_contents(world: World) -> None:
+    policy = world.policy()
+    again = load_policy(encode_policy(policy))
+    assert again == policy
+    assert again.digest == policy.digest
+    assert again.digest != world.policy(accept_emulated=False).digest
+
+
+def test_strictness_is_the_default() -> None:
+    policy = load_policy(b'{"scheme": "chain"}')
+    assert not policy.accept_emulated
+    assert policy.require_crl
+    assert policy.csv.required_bits == 5
+    assert policy.pcrs == tuple(range(11))
+    assert policy.ima == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"scheme": "trust-me"}, "scheme"),
+        ({"accept_emulatd": True}, "accept_emulatd"),
+        ({"pcrs": [24]}, "pcrs"),
+        ({"crls": ["not base64!"]}, "crls"),
+        ({"tee_roots": [{"name": "a", "tee": "csv", "kind": "fake", "root": ""}]}, "tee_roots"),
+    ],
+)
+def test_wrong_policies_name_the_field(change: dict[str, object], names: str) -> None:
+    with pytest.raises(PolicyError, match=names) as caught:
+        load_policy(json.dumps({"scheme": "chain"} | change).encode())
+    assert "\n" not in str(caught.value)
+
+
+def test_cache_is_bounded_and_drops_the_least_used(world: World) -> None:
+    cache = VerificationCache(max_results=2, max_policies=1)
+    for key in (b"a", b"b", b"a", b"c"):
+        cache.memo(key, lambda: 1)
+    assert cache.memo(b"a", lambda: 2) == 1
+    assert cache.memo(b"b", lambda: 2) == 2
+    first = cache.ima_entries(world.policy())
+    first[b"entry"] = b"hash"
+    assert cache.ima_entries(world.policy()) is first
+    assert cache.ima_entries(world.policy(ima={})) == {}
+    assert cache.ima_entries(world.policy()) == {}
+
+
+def test_failed_checks_are_not_remembered() -> None:
+    def fail() -> int:
+        raise ValueError
+
+    cache = VerificationCache()
+    with pytest.raises(ValueError):
+        cache.memo(b"a", fail)
+    assert cache.memo(b"a", lambda: 3) == 3
