@@ -111,8 +111,8 @@ def collect(
         samples = samples[samples["phase"].isin(PHASES)]
     else:
         trials = trials[trials["cell_id"] == only.cell_id]
-        wanted = samples[SERIES] == [only.metric, only.part, only.phase]
-        samples = samples[wanted.all(axis=1)]
+        for column, name in zip(SERIES, only[1:], strict=True):
+            samples = samples[samples[column] == name]
     samples = samples[samples["trial_id"].isin(trials["trial_id"])]
     if samples.empty:
         return {}

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.model.errors import InputError
 from harness.model.estimate import CampaignEstimates, Estimate
@@ -72,7 +73,14 @@ def test_every_estimate_equals_an_independent_computation() -> None:
         assert one.position_effect == pytest.approx(np.expm1(2 * oracle.params[1]), rel=1e-9)
         assert one.baseline_mean == pytest.approx(table["base"].mean(), rel=1e-12)
         assert one.candidate_mean == pytest.approx(table["cand"].mean(), rel=1e-12)
-        assert one.difference_mean == pytest.approx((table["cand"] - table["base"]).mean())
+        difference = DescrStatsW(table["cand"] - table["base"])
+        assert one.difference_mean == pytest.approx(difference.mean, rel=1e-9)
+        for ours, values in (
+            ((one.baseline_low, one.baseline_high), DescrStatsW(table["base"])),
+            ((one.candidate_low, one.candidate_high), DescrStatsW(table["cand"])),
+            ((one.difference_low, one.difference_high), difference),
+        ):
+            assert ours == pytest.approx(values.tconfint_mean(), rel=1e-9)
         assert one.fieller_low < one.candidate_mean / one.baseline_mean - 1 < one.fieller_high
         assert (one.unit, one.n_pairs, one.confidence) == ("ns", 12, 0.95)
         if one.q_value is not None:
@@ -82,6 +90,25 @@ def test_every_estimate_equals_an_independent_computation() -> None:
     # 2 cells x 2 parts x 2 real candidates, less the registered claim; A/A is never tested.
     assert len(p_values) == 7
     assert ("cell1", "total", CANDIDATE) not in p_values
+
+
+@pytest.mark.parametrize(("stall", "disagree"), [(1.0, False), (1.5, False), (30.0, True)])
+def test_an_outlier_makes_the_two_estimators_disagree(stall: float, disagree: bool) -> None:
+    campaign = build(Recipe(blocks=40))
+    samples = campaign.samples
+    samples.loc[samples["trial_id"] == f"cell0-7-{CANDIDATE}", "value"] *= stall
+    one = pick(estimate_campaign(campaign), candidate=CANDIDATE)
+    assert one.estimators_disagree is disagree
+
+
+def test_sizes_without_spread_have_an_interval_without_width() -> None:
+    quiet = Recipe(block_sd=0, trial_sd=0, iteration_sd=0, parts={"total": 4096.0})
+    campaign = build(quiet)
+    one = pick(estimate_campaign(campaign), candidate=CANDIDATE)
+    assert (one.low, one.point, one.high) == pytest.approx((0.1, 0.1, 0.1), rel=1e-12)
+    assert (one.fieller_low, one.fieller_high) == pytest.approx((0.1, 0.1), rel=1e-6)
+    assert one.mde == pytest.approx(0, abs=1e-12)
+    assert not one.estimators_disagree
 
 
 def test_estimates_survive_their_file_and_come_in_a_fixed_order() -> None:

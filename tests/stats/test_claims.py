@@ -79,6 +79,16 @@ def test_nothing_holds_on_fewer_than_five_blocks(one: Claim, blocks: int) -> Non
     assert judge(begun).verdict == "inconclusive"
 
 
+def test_nothing_holds_on_four_pairs_however_many_the_aa_copy_has() -> None:
+    campaign = change_trials(
+        campaign_of(WITHIN, trial_sd=1e-6, iteration_sd=1e-6),
+        lambda trial: None if trial.arm == CANDIDATE and trial.block > 3 else trial,
+    )
+    result = judge(campaign)
+    assert result.verdict == "inconclusive"
+    assert "4 complete blocks; a verdict needs 5" in result.why
+
+
 def test_five_blocks_are_enough() -> None:
     assert judge(campaign_of(WITHIN, blocks=5)).verdict == "holds"
 
@@ -172,6 +182,9 @@ def test_an_undecided_claim_says_how_many_blocks_it_needs() -> None:
     result = judge(campaign_of(claim(kind="at_most", at_most=margin)))
     assert result.verdict == "inconclusive"
     assert "blocks, there are 12" in result.why
+    assert result.estimate is not None
+    low, high = result.estimate.low90, result.estimate.high90
+    assert f"90 % interval [{low:.2%}, {high:.2%}]" in result.why
 
 
 def test_a_claim_may_name_its_reducer() -> None:

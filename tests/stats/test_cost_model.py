@@ -104,6 +104,15 @@ def test_refuses_what_cannot_tell_the_costs_apart() -> None:
         fit_block([1.0, 2.0, 3.0], [1.0, 2.0, 3.1], [1, 2, 3])
 
 
+def test_notes_of_a_failed_trial_are_not_read() -> None:
+    def lame(record: TrialRecord) -> TrialRecord:
+        if record.block > 0:
+            return record
+        return msgspec.structs.replace(record, status="failed", notes={"round_trips": "{"})
+
+    assert models(change_trials(build(TPM), lame))[CANDIDATE].n_blocks == 11
+
+
 @pytest.mark.parametrize("note", ["{", "[1]", '{"Quote": "many"}', '{"Quote": null}'])
 def test_damaged_notes_are_named(note: str) -> None:
     campaign = build(TPM)

@@ -137,6 +137,17 @@ def test_fieller_is_unbounded_when_the_baseline_may_be_zero() -> None:
     assert fieller([1, 50, 2], [3, 4, 5]) == (-1.0, UNBOUNDED)
 
 
+def test_fieller_of_values_without_spread_is_the_ratio() -> None:
+    for base, cand in ((512.0, 600.0), (0.1, 0.3), (3.0, 7.7)):
+        bounds = fieller([base] * 6, [cand] * 6)
+        assert bounds == pytest.approx((cand / base - 1,) * 2, rel=1e-6)
+
+
+def test_an_interval_beyond_all_numbers_stays_a_number() -> None:
+    low, high = overhead([1, 1, 1], [1e-200, 1e200, 1], [1, -1, 1]).interval()
+    assert (low, high) == (-1.0, UNBOUNDED)
+
+
 @pytest.mark.oracle
 def test_mean_interval_equals_scipy() -> None:
     values = example(9)[0]
