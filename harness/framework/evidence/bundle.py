@@ -95,7 +95,8 @@ def decode(data: bytes, kind: type[_T], max_size: int) -> _T:
     """
     fields = cbor.decode(data, max_size)
     try:
-        value = msgspec.convert(fields, kind)
+        # Without bytes as a type of their own, text would be taken for base64.
+        value = msgspec.convert(fields, kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise ParseError(kind.__name__, str(error)) from None
     if isinstance(fields, dict) and len(fields) != len(kind.__struct_fields__):
