@@ -78,12 +78,15 @@ def _check_issued(certificate: Certificate, issuer: Certificate, usage: int, nam
     # CEK and PEK have no key id of their own; the PEK's issuer is known by usage alone.
     if issuer.key_id and certificate.issuer_key_id != issuer.key_id:
         raise TeeVerificationError(failure, "names another issuer's key id")
-    for slot in certificate.signatures:
-        if (slot.usage, slot.algorithm) != (issuer.usage, csv_format.ALGORITHM_SM2_SA):
-            continue
-        if sm2.verify(issuer.public, issuer.user_id, certificate.signed, slot.signature):
-            return
-    raise TeeVerificationError(failure, "no valid signature of its issuer")
+    # The PEK's second signature is the platform owner's, whom no policy names.
+    ours = [slot for slot in certificate.signatures if slot.usage == issuer.usage]
+    others = {slot.usage for slot in certificate.signatures} - {issuer.usage}
+    if len(ours) != 1 or not others <= ({csv_format.USAGE_OCA} if name == "pek" else set()):
+        raise TeeVerificationError(failure, "is not signed by its issuer once and nobody else")
+    if ours[0].algorithm != csv_format.ALGORITHM_SM2_SA or not sm2.verify(
+        issuer.public, issuer.user_id, certificate.signed, ours[0].signature
+    ):
+        raise TeeVerificationError(failure, "no valid signature of its issuer")
 
 
 def _check_signature(report: Report, pek: Certificate) -> None:

@@ -17,6 +17,15 @@ from harness.framework.evidence.binding import HostBinding, LaunchBinding
 _E = TypeVar("_E", bound=x509.ExtensionType)
 _B = TypeVar("_B", LaunchBinding, HostBinding)
 
+# cryptography reads much of a certificate only when it is asked for it, so any access can raise.
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _HASHES = ("sha256", "sha384", "sha512")
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _MIN_RSA_BITS = 2048
@@ -71,15 +80,44 @@ class RevocationFacts(NamedTuple):
 def parse_certificate(der: bytes) -> CertificateFacts:
     """Read a certificate, our own extensions included. Raises ParseError."""
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        extensions = certificate.extensions
-        key = certificate.public_key()
-        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        digest = certificate.signature_hash_algorithm
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+        return _certificate_facts(der)
+    except _MALFORMED as error:
         raise ParseError("certificate", _one_line(error)) from None
-    except (x509.DuplicateExtension, x509.InvalidVersion) as error:
-        raise ParseError("certificate", _one_line(error)) from None
+
+
+def parse_revocation_list(der: bytes) -> RevocationFacts:
+    """Read a revocation list; one without a next update is refused. Raises ParseError."""
+    try:
+        return _revocation_facts(der)
+    except _MALFORMED as error:
+        raise ParseError("revocation list", _one_line(error)) from None
+
+
+def is_issued_by(certificate: CertificateFacts, issuer: CertificateFacts) -> bool:
+    """Whether the names chain and the signature is the issuer's."""
+    try:
+        certificate.certificate.verify_directly_issued_by(issuer.certificate)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def is_list_of(revocation: RevocationFacts, issuer: CertificateFacts) -> bool:
+    """Whether the list is signed by ``issuer``."""
+    key = issuer.certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        return False
+    try:
+        return revocation.crl.is_signature_valid(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+
+
+def _certificate_facts(der: bytes) -> CertificateFacts:
+    certificate = x509.load_der_x509_certificate(der)
+    extensions = certificate.extensions
+    key = certificate.public_key()
+    digest = certificate.signature_hash_algorithm
     basic = _extension(extensions, x509.BasicConstraints)
     usage = _extension(extensions, x509.KeyUsage)
     purposes = _extension(extensions, x509.ExtendedKeyUsage)
@@ -101,50 +139,23 @@ def parse_certificate(der: bytes) -> CertificateFacts:
         host=_private(extensions, binding.HOST_OID, binding.decode_host_binding),
         not_understood=_not_understood(extensions),
         strong=_strong_key(key) and digest is not None and digest.name in _HASHES,
-        spki=spki,
+        spki=key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
     )
 
 
-def parse_revocation_list(der: bytes) -> RevocationFacts:
-    """Read a revocation list; one without a next update is refused. Raises ParseError."""
-    try:
-        crl = x509.load_der_x509_crl(der)
-        revoked = frozenset(entry.serial_number for entry in crl)
-        extensions = crl.extensions
-        next_update = crl.next_update_utc
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
-        raise ParseError("revocation list", _one_line(error)) from None
-    if next_update is None:
+def _revocation_facts(der: bytes) -> RevocationFacts:
+    crl = x509.load_der_x509_crl(der)
+    if crl.next_update_utc is None:
         raise ParseError("revocation list", "has no next update")
     return RevocationFacts(
         sha256=hashlib.sha256(der).digest(),
         crl=crl,
         issuer=crl.issuer.public_bytes(),
         last_update_s=crl.last_update_utc.timestamp(),
-        next_update_s=next_update.timestamp(),
-        revoked=revoked,
-        not_understood=tuple(ext.oid.dotted_string for ext in extensions if ext.critical),
+        next_update_s=crl.next_update_utc.timestamp(),
+        revoked=frozenset(entry.serial_number for entry in crl),
+        not_understood=tuple(ext.oid.dotted_string for ext in crl.extensions if ext.critical),
     )
-
-
-def is_issued_by(certificate: CertificateFacts, issuer: CertificateFacts) -> bool:
-    """Whether the names chain and the signature is the issuer's."""
-    try:
-        certificate.certificate.verify_directly_issued_by(issuer.certificate)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def is_list_of(revocation: RevocationFacts, issuer: CertificateFacts) -> bool:
-    """Whether the list is signed by ``issuer``."""
-    key = issuer.certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
-        return False
-    try:
-        return revocation.crl.is_signature_valid(key)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return False
 
 
 def _extension(extensions: x509.Extensions, kind: type[_E]) -> x509.Extension[_E] | None:
