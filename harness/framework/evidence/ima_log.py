@@ -26,7 +26,6 @@ _FIELDS = {"ima-ng": 2, "ima-sig": 3, "ima-buf": 3}
 _FAST_HEAD = struct.Struct("<IQ22xI")
 _NAME_AT, _DATA_AT = 24, 38
 # An ima-ng entry from its name on: sized name, size of data, sized algorithm and digest, then path.
-_LINE = struct.Struct("<10sI12s32sI")
 _LINE_DATA_AT, _LINE_PATH_AT = 14, 62
 _IMA_NG, _SHA256 = b"\6\0\0\0ima-ng", b"\x28\0\0\0sha256:\0"
 
@@ -97,7 +96,9 @@ def replay(
             if pcr == IMA_PCR and sha1_start:
                 end = at + _DATA_AT + data_size
                 line = log[at + _NAME_AT : end]
-                extended = known(line) or _accept(line, allowed, accepted)
+                extended = known(line)
+                if extended is None and end <= size:
+                    extended = _accept(line, allowed, accepted)
         if extended is None:
             entry, end = parse_entry(log, at)
             extended = entry.extended
@@ -116,16 +117,15 @@ def _accept(line: bytes, allowed: Allowed, accepted: dict[bytes, bytes]) -> byte
 
     ``line`` starts at the template name. None leaves it to the parser to say what is wrong.
     """
-    if len(line) <= _LINE_PATH_AT or line[-1]:
+    path = line[_LINE_PATH_AT:]
+    # The size of the data is right: the caller cut the line by it.
+    if line[:10] != _IMA_NG or line[14:26] != _SHA256 or line[58:62] != _U32.pack(len(path)):
         return None
-    name_and_size, data_size, algorithm, digest, path_size = _LINE.unpack_from(line)
-    if (
-        name_and_size != _IMA_NG
-        or algorithm != _SHA256
-        or data_size != len(line) - _LINE_DATA_AT
-        or path_size != len(line) - _LINE_PATH_AT
-        or digest not in allowed.get(_text(line[_LINE_PATH_AT:-1]), ())
-    ):
+    try:
+        digests = allowed.get(path[:-1].decode())
+    except UnicodeDecodeError:
+        return None
+    if digests is None or line[26:58] not in digests or path[-1:] != b"\0":
         return None
     extended = sha256(line[_LINE_DATA_AT:]).digest()
     accepted[line] = extended

@@ -161,6 +161,15 @@ def test_fast_path_gives_what_the_parser_gives() -> None:
     assert set(accepted.values()) == set(log.template_hashes_sha256[1:])
 
 
+@pytest.mark.parametrize("path", [b"", b"no zero"])
+def test_fast_path_leaves_malformed_paths_to_the_parser(path: bytes) -> None:
+    data = sized(b"sha256:\0" + b"d" * 32) + sized(path)
+    log = entry(b"ima-ng", NG) + entry(b"ima-ng", data)
+    allowed = {"": [b"d" * 32], "no zero": [b"d" * 32], "no zer": [b"d" * 32]}
+    with pytest.raises(ParseError, match="malformed"):
+        ima_log.replay(log, b"", allowed, accept, {})
+
+
 def test_prefix_of_each_length_matches_at_its_length() -> None:
     log = logs.ima_log(20, 5)
     value = bytes(32)
