@@ -54,8 +54,16 @@ missing_packages() {
 
 column() { printf '%s\n' "$missing" | cut -d' ' -f"$1" | sort -u | tr '\n' ' ' | sed 's/ $//'; }
 
+no_python() {
+    fail "no Python 3.11 or newer on PATH" \
+        "  Debian 12, Ubuntu 24.04 and later:  sudo apt-get install python3-venv python3-dev" \
+        "  Fedora, RHEL:                       sudo dnf install python3.12 python3.12-devel" \
+        "or set PYTHON to the one to use; then run the same command again"
+}
+
 # The lines for a person who has to install the packages by hand.
 say_how() {
+    [ -n "$python" ] || (no_python) || true # both messages, then one exit
     fail "$1: $(column 1)" \
         "  Debian, Ubuntu:  sudo apt-get install --no-install-recommends $(column 1)" \
         "  Fedora, RHEL:    sudo dnf install $(column 2)" \
@@ -82,17 +90,19 @@ fingerprint() {
 }
 
 make_venv() {
-    rm -f "$STAMP" # until the last step is done, this venv counts as unfinished
-    # A venv can't move and can't change its Python, so those two start it afresh.
+    rm -f "$STAMP"
+    # A venv can't move and can't change its Python, and pip takes a package that was half written
+    # when it was killed for an installed one: in these cases the venv starts afresh.
     identity="$ROOT $python $("$python" -VV)"
     if [ "$(cat "$VENV/made-for" 2>/dev/null)" != "$identity" ]; then
         "$python" -m venv --clear "$VENV"
-        echo "$identity" >"$VENV/made-for"
     fi
+    rm -f "$VENV/made-for"
     pip="$VENV/bin/python -m pip --disable-pip-version-check --quiet"
     echo "setup: installing Python packages into $VENV (a few minutes the first time)"
     { $pip install --requirement "$LOCK" && $pip install --no-deps --editable .; } </dev/null ||
         fail "pip could not install $LOCK (its message is above); run the same command again"
+    echo "$identity" >"$VENV/made-for"
     fingerprint >"$STAMP.new"
     mv "$STAMP.new" "$STAMP"
 }
@@ -104,10 +114,7 @@ if [ -n "$missing" ]; then
     python=$(find_python)
     missing=$(missing_packages)
 fi
-[ -n "$python" ] || fail "no Python 3.11 or newer on PATH" \
-    "  Debian, Ubuntu:  sudo apt-get install python3.11 python3.11-venv python3.11-dev" \
-    "  Fedora, RHEL:    sudo dnf install python3.12 python3.12-devel" \
-    "or set PYTHON to the one to use"
+[ -n "$python" ] || no_python
 [ -z "$missing" ] || say_how "$python does not see these packages"
 
 if [ "$(cat "$STAMP" 2>/dev/null)" != "$(fingerprint)" ]; then
