@@ -1,0 +1,29 @@
+"""Processes of a trial end with the one that started them, however that one ends."""
+
+import ctypes
+import os
+import signal
+from types import FrameType
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel send ``number`` to this process when its parent dies."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
+
+
+def end_group_with_parent() -> None:
+    """For the leader of a process group: end the whole group when the parent dies, or on SIGTERM.
+
+    SIGKILL would leave the group's other processes, such as swtpm, running.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end)
+    die_with_parent(signal.SIGTERM)

@@ -1,0 +1,56 @@
+"""A trial's own process: ``python -m harness.workloads.trial_main JOB.json OUTCOME.msgpack``."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from harness.model.errors import AttestbenchError, EnvironmentError_
+from harness.model.record import TrialOutcome, TrialRequest
+from harness.workloads.lifetime import end_group_with_parent
+
+WORKLOADS = ("attestation", "tpm_commands", "vtpm_launch")
+
+
+class TrialJob(msgspec.Struct, frozen=True):
+    """What the process is told. ``host``: folder of the host platform, "" when no arm needs it."""
+
+    request: TrialRequest
+    host: str = ""
+
+
+def run(job: TrialJob) -> TrialOutcome:
+    """Run the workload that the request names."""
+    from harness.framework.errors import FrameworkError
+
+    kind = job.request.workload.kind
+    if kind not in WORKLOADS:
+        raise EnvironmentError_(f"the process backend has no workload {kind!r}")
+    workload = importlib.import_module(f"harness.workloads.{kind}")
+    try:
+        outcome = workload.run(job.request, Path(job.host) if job.host else None)
+    except FrameworkError as error:
+        return TrialOutcome("failed", reason=" ".join(str(error).split()))
+    assert isinstance(outcome, TrialOutcome)
+    return outcome
+
+
+def main(job_path: str, outcome_path: str) -> int:
+    """Run the job and write its outcome; the exit code says whether there is one."""
+    job = msgspec.json.decode(Path(job_path).read_bytes(), type=TrialJob)
+    try:
+        outcome = run(job)
+    except AttestbenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    Path(outcome_path).write_bytes(msgspec.msgpack.encode(outcome))
+    return 0
+
+
+if __name__ == "__main__":
+    # A trial that was started by hand, not as leader of a group of its own, must not end others.
+    if os.getpgrp() == os.getpid():
+        end_group_with_parent()
+    sys.exit(main(*sys.argv[1:3]))
