@@ -73,6 +73,14 @@ class GuestDevice:
             self._socket.close()
             raise TeeError(f"{path}: the secure processor cannot be reached: {error}") from error
 
+    @classmethod
+    def from_socket(cls, stream: socket.socket) -> "GuestDevice":
+        """The device over a connection that somebody else opened, as a container inherits it."""
+        device = cls.__new__(cls)
+        stream.settimeout(_TIMEOUT_S)
+        device._socket = stream
+        return device
+
     def __enter__(self) -> "GuestDevice":
         return self
 

@@ -25,6 +25,8 @@ from tpm2_pytss import (
 )
 from tpm2_pytss.utils import make_credential as _make_credential
 
+from harness.framework.evidence.tpm_public import parse_public
+
 AkKind = Literal["rsa2048", "ecc256"]
 
 EK_HANDLE = 0x81010001
@@ -164,3 +166,25 @@ def quote(
     """TPM2_Quote: the TPMS_ATTEST bytes and the marshalled TPMT_SIGNATURE."""
     attest, signature = ectx.quote(key, pcr_selection(pcrs), qualifier, NULL_SCHEME)
     return bytes(attest), bytes(signature.marshal())
+
+
+def name_of(public: bytes) -> bytes:
+    """TPM Name of a TPMT_PUBLIC."""
+    return parse_public(public).name
+
+
+def area_is_attestation_key(public: bytes, name: bytes, *, restricted: bool = True) -> str:
+    """Why ``public`` (TPMT_PUBLIC) is no key that may attest; empty when it is one.
+
+    The Name commits to the attributes; a bare public key would not.
+    """
+    area, _ = TPMT_PUBLIC.unmarshal(public)
+    attributes = int(area.objectAttributes)
+    wanted = int(_AK if restricted else _ISSUING) & ~int(TPMA_OBJECT.USERWITHAUTH)
+    if attributes & wanted != wanted:
+        return f"attributes {attributes:#x} lack {wanted & ~attributes:#x}"
+    if attributes & int(TPMA_OBJECT.DECRYPT):
+        return "it can also decrypt"
+    if name_of(public) != name:
+        return "its Name does not match its public area"
+    return ""
