@@ -96,7 +96,7 @@ class ProcessBackend:
         workdir = Path(request.workdir)
         job, outcome, log = (workdir / name for name in ("job.json", "outcome.msgpack", "log"))
         host = str(self._host or "")
-        job.write_bytes(msgspec.json.encode(TrialJob(request, host)))
+        job.write_bytes(msgspec.json.encode(TrialJob(request, host, os.getpid())))
         command = [sys.executable, "-m", "harness.workloads.trial_main", str(job), str(outcome)]
         with log.open("wb") as output:
             process = subprocess.Popen(

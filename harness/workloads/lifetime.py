@@ -8,15 +8,17 @@ from types import FrameType
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have the kernel send ``number`` to this process when its parent dies."""
-    parent = os.getppid()
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have the kernel send ``number`` to this process when ``parent``, its parent, dies.
+
+    ``parent`` is what the parent says of itself: it may be gone before we could ask the kernel.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
 
 
-def end_group_with_parent() -> None:
+def end_group_with_parent(parent: int) -> None:
     """For the leader of a process group: end the whole group when the parent dies, or on SIGTERM.
 
     SIGKILL would leave the group's other processes, such as swtpm, running.
@@ -26,4 +28,4 @@ def end_group_with_parent() -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, end)
-    die_with_parent(signal.SIGTERM)
+    die_with_parent(parent, signal.SIGTERM)

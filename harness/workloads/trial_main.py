@@ -15,10 +15,14 @@ WORKLOADS = ("attestation", "tpm_commands", "vtpm_launch")
 
 
 class TrialJob(msgspec.Struct, frozen=True):
-    """What the process is told. ``host``: folder of the host platform, "" when no arm needs it."""
+    """What the process is told. ``host``: folder of the host platform, "" when no arm needs it.
+
+    ``controller``: process id of the one that started the trial, which ends with it; 0 by hand.
+    """
 
     request: TrialRequest
     host: str = ""
+    controller: int = 0
 
 
 def run(job: TrialJob) -> TrialOutcome:
@@ -40,6 +44,9 @@ def run(job: TrialJob) -> TrialOutcome:
 def main(job_path: str, outcome_path: str) -> int:
     """Run the job and write its outcome; the exit code says whether there is one."""
     job = msgspec.json.decode(Path(job_path).read_bytes(), type=TrialJob)
+    # Only as leader of a group of its own; else others would end with the trial.
+    if job.controller and os.getpgrp() == os.getpid():
+        end_group_with_parent(job.controller)
     try:
         outcome = run(job)
     except AttestbenchError as error:
@@ -50,7 +57,4 @@ def main(job_path: str, outcome_path: str) -> int:
 
 
 if __name__ == "__main__":
-    # A trial that was started by hand, not as leader of a group of its own, must not end others.
-    if os.getpgrp() == os.getpid():
-        end_group_with_parent()
     sys.exit(main(*sys.argv[1:3]))

@@ -6,6 +6,7 @@ is sent as it is, everything else as MessagePack.
 
 import gc
 import itertools
+import os
 import secrets
 import socket
 import struct
@@ -71,7 +72,8 @@ class VerifierClient:
         self._stream.settimeout(_ANSWER_TIMEOUT_S)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())], pass_fds=[theirs.fileno()]
+                [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
             )
         _send(self._stream, _POLICY, encode_policy(policy))
         _receive(self._stream)
@@ -188,8 +190,8 @@ def _exactly(stream: socket.socket, size: int) -> bytearray:
 
 
 def main() -> None:
-    """Serve the stream whose descriptor is the only argument."""
-    die_with_parent()
+    """Serve the stream whose descriptor is the first argument; the second is our parent."""
+    die_with_parent(int(sys.argv[2]))
     with socket.socket(fileno=int(sys.argv[1])) as stream:
         serve(stream)
 
