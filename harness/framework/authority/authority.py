@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from harness.framework.errors import FrameworkError
 from harness.framework.evidence import binding, bundle
 from harness.framework.evidence.binding import HostBinding
-from harness.framework.tpm.keys import area_is_attestation_key, make_credential
 from harness.framework.tpm.issuer import public_key_of
+from harness.framework.tpm.keys import area_is_attestation_key, make_credential
 
 _ROOT_DAYS, _HOST_DAYS, _CRL_DAYS = 3650, 365, 7
 _SECRET_BYTES = 32
@@ -87,7 +87,9 @@ class Authority:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        descriptor = os.open(directory / "authority.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(
+            directory / "authority.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600
+        )
         with os.fdopen(descriptor, "wb") as file:
             file.write(private)
         (directory / "authority.pem").write_bytes(
@@ -136,7 +138,10 @@ class Authority:
         host = bundle.encode(HostBinding(host=keys.host, ak_name=keys.ak_name))
         certificate = (
             _builder(
-                subject, self.certificate.subject, public_key_of(issuing or keys.ak_public), _HOST_DAYS
+                subject,
+                self.certificate.subject,
+                public_key_of(issuing or keys.ak_public),
+                _HOST_DAYS,
             )
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
@@ -182,9 +187,7 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: Any, days: int
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any, days: int) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -213,7 +216,9 @@ def _check_ek(keys: HostKeys, roots: tuple[bytes, ...]) -> None:
     for link, issuer in zip(path, [*intermediates, None], strict=True):
         candidates = anchors if issuer is None else [issuer]
         if not any(_issued(link, candidate) for candidate in candidates):
-            raise FrameworkError(f"host {keys.host}: EK certificate: no manufacturer root issued it")
+            raise FrameworkError(
+                f"host {keys.host}: EK certificate: no manufacturer root issued it"
+            )
         if not link.not_valid_before_utc <= now <= link.not_valid_after_utc:
             raise FrameworkError(f"host {keys.host}: EK certificate chain is not valid today")
     if _spki(certificate.public_key()) != _spki(public_key_of(keys.ek_public)):
@@ -226,7 +231,7 @@ def _issued(child: x509.Certificate, parent: x509.Certificate) -> bool:
         if not constraints.ca:
             return False
         child.verify_directly_issued_by(parent)
-    except Exception:  # noqa: BLE001 - any failure means: not issued by this parent
+    except Exception:
         return False
     return True
 

@@ -81,11 +81,23 @@ class HardwareTpm:
         credential, encrypted = keys.make_credential(ek_public, ak_name, secret)
         ek_name = keys.name_of(ek_public)
         return Pending(
-            instance, ak_public, ak_name, ek_name, secrets.token_bytes(32), secret, credential, encrypted
+            instance,
+            ak_public,
+            ak_name,
+            ek_name,
+            secrets.token_bytes(32),
+            secret,
+            credential,
+            encrypted,
         )
 
     def issue(
-        self, pending: Pending, answer: bytes, claims: LaunchClaims, report: bytes, measurement: bytes
+        self,
+        pending: Pending,
+        answer: bytes,
+        claims: LaunchClaims,
+        report: bytes,
+        measurement: bytes,
     ) -> bytes:
         """The vTPM's AK certificate (DER), signed inside the hardware TPM.
 
@@ -138,7 +150,9 @@ class HardwareTpm:
         return Quote(attest=attest, signature=signature)
 
 
-def enrol(ectx: ESAPI, host: str, authority: Authority, manufacturer: tuple[bytes, bytes]) -> dict[str, bytes]:
+def enrol(
+    ectx: ESAPI, host: str, authority: Authority, manufacturer: tuple[bytes, bytes]
+) -> dict[str, bytes]:
     """Make the host's keys and have the authority certify both issuers (DER by issuer).
 
     ``manufacturer`` is the issuing certificate of the EK's and its root.
@@ -171,9 +185,7 @@ def enrol(ectx: ESAPI, host: str, authority: Authority, manufacturer: tuple[byte
 def _check_certified(ectx: ESAPI, ak: TpmKey, issuing: TpmKey) -> None:
     """TPM2_Certify: the AK vouches, over a nonce, that the issuing key is in the same TPM."""
     nonce = secrets.token_bytes(32)
-    attest, signature = ectx.certify(
-        issuing.handle, ak.handle, nonce, keys.NULL_SCHEME
-    )
+    attest, signature = ectx.certify(issuing.handle, ak.handle, nonce, keys.NULL_SCHEME)
     problem = keys.area_is_attestation_key(issuing.public, issuing.name, restricted=False)
     if problem:
         raise FrameworkError(f"issuing key refused: {problem}")
@@ -197,4 +209,3 @@ def _read_nv(ectx: ESAPI, index: int) -> bytes:
     )
     # swtpm_setup may allot more than the certificate needs; DER says its own length.
     return data[: 4 + int.from_bytes(data[2:4], "big")] if data[:2] == b"\x30\x82" else data
-

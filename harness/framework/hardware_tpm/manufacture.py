@@ -19,7 +19,9 @@ def manufacture(directory: Path) -> None:
     """
     for program in ("swtpm_setup", "swtpm_localca"):
         if shutil.which(program) is None:
-            raise FrameworkError(f"{program} is not installed; run `make setup` or install swtpm-tools")
+            raise FrameworkError(
+                f"{program} is not installed; run `make setup` or install swtpm-tools"
+            )
     manufacturer, tpm = directory / "manufacturer", directory / "tpm"
     for folder in (manufacturer, tpm):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

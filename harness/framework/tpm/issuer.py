@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from tpm2_pytss import ESAPI, ESYS_TR, TPM2_ALG, TPM2B_MAX_BUFFER, TPM2B_PUBLIC, TPMT_PUBLIC
 
-
 from harness.framework.tpm.keys import NULL_SCHEME, TpmKey
 
 _MAX_HASH_BYTES = 1024
@@ -32,9 +31,7 @@ class TpmIssuerKey(ec.EllipticCurvePrivateKey):
         self._key = key
         self._public: ec.EllipticCurvePublicKey = public_key_of(key.public)
 
-    def sign(
-        self, data: Any, signature_algorithm: ec.EllipticCurveSignatureAlgorithm
-    ) -> bytes:
+    def sign(self, data: Any, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
         """ECDSA over SHA-256 of ``data``, DER encoded, made by TPM2_Sign."""
         if not isinstance(signature_algorithm.algorithm, hashes.SHA256):
             raise NotImplementedError("this TPM key signs with SHA-256 only")

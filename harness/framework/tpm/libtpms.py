@@ -114,7 +114,7 @@ class LibTpms:
     def _load(self, data: object, size: object, _number: int, name: bytes) -> int:
         try:
             blob = self._state.get(name.decode())
-        except Exception as error:  # noqa: BLE001 - nothing may propagate through C
+        except Exception as error:
             self.state_error = error
             return _TPM_FAIL
         if blob is None:
@@ -128,7 +128,7 @@ class LibTpms:
     def _store(self, data: int, size: int, _number: int, name: bytes) -> int:
         try:
             self._state[name.decode()] = ctypes.string_at(data, size)
-        except Exception as error:  # noqa: BLE001 - nothing may propagate through C
+        except Exception as error:
             self.state_error = error
             return _TPM_FAIL
         return 0
@@ -136,7 +136,7 @@ class LibTpms:
     def _delete(self, _number: int, name: bytes, must_exist: int) -> int:
         try:
             found = self._state.pop(name.decode(), None)
-        except Exception as error:  # noqa: BLE001 - nothing may propagate through C
+        except Exception as error:
             self.state_error = error
             return _TPM_FAIL
         return _TPM_FAIL if must_exist and found is None else 0

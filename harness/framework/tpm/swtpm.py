@@ -31,7 +31,7 @@ class Swtpm:
         if len(str(self.socket_path)) > _MAX_SOCKET_PATH:
             raise FrameworkError(
                 f"{self.socket_path}: longer than the {_MAX_SOCKET_PATH} bytes a unix socket allows;"
-                " use a shorter working folder (TMPDIR)"
+                " use a shorter folder (TMPDIR)"
             )
 
     @property
@@ -89,7 +89,7 @@ class Swtpm:
                     ectx = open_esapi(StreamTcti(stream))
                     ectx.shutdown(TPM2_SU.CLEAR)
                     ectx.close()
-            except Exception:  # noqa: BLE001, S110 - the process is ended below in any case
+            except Exception:  # noqa: S110 - the process is ended below in any case
                 pass
             self._process.terminate()
         try:

@@ -1,4 +1,4 @@
-"""TCTIs (TCG TSS 2.0 TCTI specification) that every arm shares, so that ratios compare TPMs only."""
+"""TCTIs (TCG TSS 2.0) that every arm shares, so that ratios compare TPMs only."""
 
 import socket
 from typing import Any

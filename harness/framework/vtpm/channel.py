@@ -75,7 +75,11 @@ def spki_of(certificate: bytes) -> bytes:
 
 
 def check_peer(
-    certificate: bytes, report: TeeEvidence, nonce: bytes, root: bytes, measurements: tuple[bytes, ...]
+    certificate: bytes,
+    report: TeeEvidence,
+    nonce: bytes,
+    root: bytes,
+    measurements: tuple[bytes, ...],
 ) -> TeeReport:
     """Check that a measured guest under ``root`` made the certificate's key, for our nonce.
 
@@ -133,7 +137,9 @@ def serve_tls(stream: socket.socket, identity: ChannelIdentity, peer: bytes) -> 
     return context.wrap_socket(stream, server_side=True)
 
 
-def connect_tls(stream: socket.socket, identity: ChannelIdentity, peer: bytes, name: str) -> ssl.SSLSocket:
+def connect_tls(
+    stream: socket.socket, identity: ChannelIdentity, peer: bytes, name: str
+) -> ssl.SSLSocket:
     """The pod's end; only the service whose certificate is ``peer`` is spoken to."""
     context = _context(identity, peer, ssl.PROTOCOL_TLS_CLIENT)
     return context.wrap_socket(stream, server_hostname=name)

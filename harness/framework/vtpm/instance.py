@@ -48,7 +48,7 @@ class Instance:
                 return
             try:
                 answer = self._answer(message, descriptors)
-            except Exception as error:  # noqa: BLE001 - the service reports it to the pod
+            except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             if answer is not None:
                 wire.send(self._control, answer)
@@ -63,6 +63,7 @@ class Instance:
                 return memory_of_this_process()
             case "attach":
                 stream = socket.socket(fileno=descriptors[0])
+                stream.setblocking(True)
                 threading.Thread(target=self._serve, args=(stream,), daemon=True).start()
                 return None
             case other:
@@ -131,7 +132,9 @@ class Instance:
             stream.close()
 
 
-def spawn(identity: ChannelIdentity, pod: bytes, channel: Channel, inherited: list[socket.socket]) -> tuple[int, socket.socket]:
+def spawn(
+    identity: ChannelIdentity, pod: bytes, channel: Channel, inherited: list[socket.socket]
+) -> tuple[int, socket.socket]:
     """Fork an instance; gives its process id and the service's control stream."""
     ours, theirs = socket.socketpair()
     pid = os.fork()

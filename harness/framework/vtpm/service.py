@@ -5,6 +5,7 @@ broker as open descriptors; it needs no network and no file system beyond its ow
 """
 
 import argparse
+import contextlib
 import os
 import secrets
 import selectors
@@ -220,10 +221,8 @@ class Service:
 
 
 def _refuse(stream: socket.socket, reason: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         wire.send(stream, {"error": reason})
-    except OSError:
-        pass
 
 
 def main() -> int:

@@ -1,0 +1,346 @@
+"""The whole framework on one machine: host, vTPM service in its container, and pods.
+
+Every role is a process of its own, and only the descriptors it needs reach it. What stands in
+for hardware is named by ``policy_trust`` and by the caller's provenance.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from tpm2_pytss import ESAPI
+
+from harness.framework import wire
+from harness.framework.errors import FrameworkError
+from harness.framework.evidence import binding, bundle
+from harness.framework.evidence.bundle import Evidence, LaunchClaims, Quote, TeeEvidence
+from harness.framework.hardware_tpm.hardware_tpm import Issuer
+from harness.framework.host.platform import (
+    HostPlatform,
+    pod_components,
+    run_agent,
+    service_components,
+    state_copy,
+)
+from harness.framework.tee.csv_device import GuestDevice, serve_guest
+from harness.framework.tee.csv_processor import launch_digest
+from harness.framework.tpm import keys
+from harness.framework.tpm.keys import AkKind, TpmKey
+from harness.framework.tpm.swtpm import Swtpm
+from harness.framework.tpm.tcti import StreamTcti, open_esapi
+from harness.framework.verify.policy import TeeRoot
+from harness.framework.vtpm import channel, isolation
+from harness.framework.vtpm.channel import ChannelIdentity
+from harness.framework.vtpm.instance import Channel
+from harness.framework.vtpm.service import SERVICE_NAME
+
+QUOTED_PCRS = tuple(range(11))
+_START_TIMEOUT_S = 20.0
+_TIMEOUT_S = 60.0
+
+
+class TrustMaterial(NamedTuple):
+    """What a policy needs in order to judge this deployment's pods."""
+
+    authority_root: bytes
+    crls: tuple[bytes, ...]
+    tee_root: TeeRoot
+    measurements: tuple[bytes, ...]
+    host_ak_name: bytes
+
+
+class Launched(NamedTuple):
+    """What the service answered to a launch."""
+
+    certificate: bytes
+    chain: tuple[bytes, ...]
+    claims: LaunchClaims
+    report: TeeEvidence
+    stages_ns: dict[str, int]
+
+
+class FrameworkPod:
+    """A pod whose vTPM is reached through the attested channel; use as a context manager."""
+
+    def __init__(self, deployment: "Deployment", stream: socket.socket, launched: Launched) -> None:
+        self._deployment = deployment
+        self._stream = stream
+        self.launched = launched
+        self.launch_stages_ns = launched.stages_ns
+        self.tcti = StreamTcti(stream)
+        self.ectx: ESAPI = open_esapi(self.tcti)
+        self.ak: TpmKey = keys.persistent_key(self.ectx, keys.AK_HANDLE)
+
+    def attest(
+        self,
+        nonce: bytes,
+        boot_log: bytes,
+        ima_log: bytes,
+        *,
+        observer: Callable[[str], None] | None = None,
+    ) -> bytes:
+        """Evidence for ``nonce``, in wire form; ``observer`` hears each stage begin."""
+        stage = observer or _unobserved
+        stage("quote")
+        attest, signature, values = quote_with_values(self.ectx, self.ak, nonce)
+        stage("report")
+        fresh, deep = self._deployment.extras(nonce, attest)
+        stage("logs")
+        boot, ima = bytes(boot_log), bytes(ima_log)
+        stage("serialise")
+        evidence = bundle.encode_evidence(
+            Evidence(
+                version=bundle.EVIDENCE_VERSION, nonce=nonce, ak_public=self.ak.public,
+                quote=Quote(attest=attest, signature=signature), pcr_values=values,
+                boot_log=boot, ima_log=ima, ak_certificate=self.launched.certificate,
+                issuer_chain=self.launched.chain, launch=self.launched.claims,
+                launch_report=self.launched.report, fresh_report=fresh, deep_quote=deep,
+            )
+        )  # fmt: skip
+        stage("done")
+        return evidence
+
+    def close(self) -> None:
+        """Close the connection to the vTPM."""
+        self.ectx.close()
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def quote_with_values(
+    ectx: ESAPI, ak: TpmKey, nonce: bytes
+) -> tuple[bytes, bytes, dict[int, bytes]]:
+    """A quote over the nonce and the PCR values that it covers, the same in every arm."""
+    attest, signature = keys.quote(ectx, ak.handle, binding.quote_qualifier(nonce), QUOTED_PCRS)
+    return attest, signature, keys.read_pcrs(ectx, QUOTED_PCRS)
+
+
+def _unobserved(_stage: str) -> None:
+    pass
+
+
+class Deployment:
+    """Starts and ends everything a pod needs; use as a context manager.
+
+    Raises ``FrameworkError`` when a part does not start, with its own last line.
+    """
+
+    def __init__(
+        self,
+        host: HostPlatform | Path,
+        workdir: Path,
+        *,
+        issuer: Issuer = "attestation-key",
+        channel: Channel = "tls",
+        deep_quote: bool = False,
+        fresh_report: bool = False,
+    ) -> None:
+        self._host = host if isinstance(host, HostPlatform) else HostPlatform.provision(host)
+        self._workdir = workdir.resolve()
+        self._issuer: Issuer = issuer
+        self._channel: Channel = channel
+        self._deep_quote = deep_quote
+        self._fresh_report = fresh_report
+        self._isolation = isolation.available()
+        self._stack: list[Callable[[], Any]] = []
+
+    @property
+    def isolation(self) -> str:
+        """What keeps the vTPM service apart from the host here."""
+        return str(self._isolation)
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process, the newest first."""
+        while self._stack:
+            self._stack.pop()()
+
+    def _start(self) -> None:
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        tpm = Swtpm(state_copy(self._host, self._workdir)).start()
+        self._stack.append(tpm.stop)
+        processor = self._host.processor
+        service = processor.launch(service_components())
+        pod = processor.launch(pod_components())
+        agent = self._listener("agent.sock")
+        for name, guest in (("service-csv.sock", service), ("pod-csv.sock", pod)):
+            listener = self._listener(name)
+            self._child(lambda guest=guest, listener=listener: serve_guest(guest, listener))
+            listener.close()
+        self._child(lambda: run_agent(self._host, tpm, self._issuer, agent))
+        agent.close()
+        self._start_service()
+        self._agent = self._connect("agent.sock")
+        self._stack.append(self._agent.close)
+        trust = wire.request(self._agent, {"op": "trust"})
+        self._hsk_cek: bytes = trust["hsk_cek"]
+        self._tee_root: bytes = trust["tee_root"]
+        self._device = GuestDevice(self._workdir / "pod-csv.sock")
+        self._stack.append(self._device.close)
+        self._identity = ChannelIdentity.create("pod")
+
+    def _start_service(self) -> None:
+        listener = self._listener("service.sock")
+        state = self._workdir / "state"
+        state.mkdir(mode=0o700, exist_ok=True)
+        streams = [listener, self._connect("service-csv.sock"), self._connect("agent.sock")]
+        container = isolation.Container(
+            self._isolation, self._workdir, "harness.framework.vtpm.service",
+            ["--state", str(state), "--channel", self._channel], state,
+            [stream.fileno() for stream in streams],
+        )  # fmt: skip
+        self._stack.append(container.stop)
+        self._container = container
+        for stream in streams:
+            stream.close()
+
+    def _listener(self, name: str) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        path = self._workdir / name
+        path.unlink(missing_ok=True)
+        try:
+            listener.bind(str(path))
+        except OSError as error:
+            raise FrameworkError(f"{path}: cannot listen: {error}; use a shorter folder") from error
+        os.chmod(path, 0o600)
+        listener.listen(64)
+        return listener
+
+    def _connect(self, name: str) -> socket.socket:
+        stream = socket.socket(socket.AF_UNIX)
+        stream.settimeout(_TIMEOUT_S)
+        stream.connect(str(self._workdir / name))
+        return stream
+
+    def _child(self, work: Callable[[], None]) -> None:
+        """Run one role in a process of its own."""
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+                work()
+                status = 0
+            finally:
+                os._exit(status)
+        self._stack.append(lambda: _end(pid))
+
+    def _session(self) -> socket.socket:
+        """A control stream to the service, which may still be starting."""
+        stream = self._connect("service.sock")
+        stream.settimeout(_START_TIMEOUT_S)
+        return stream
+
+    def open(self, instance: str, ak: AkKind) -> FrameworkPod:
+        """Launch a vTPM and connect the pod to it, after each side has checked the other's report."""
+        with self._session() as control:
+            nonce = os.urandom(32)
+            try:
+                hello = wire.request(control, {"op": "hello", "nonce": nonce})
+            except (FrameworkError, OSError) as error:
+                raise FrameworkError(
+                    f"the vTPM service does not answer ({error}): {self._container.log_tail()}"
+                ) from error
+            service_report = bundle.decode(hello["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
+            channel.check_peer(
+                hello["certificate"], service_report, nonce, self._tee_root,
+                (launch_digest(service_components()),),
+            )  # fmt: skip
+            report = self._report(binding.channel_report_data(self._identity.spki, hello["nonce"]))
+            answer = wire.request(
+                control,
+                {
+                    "op": "open", "instance": instance, "ak": ak,
+                    "certificate": self._identity.certificate, "report": bundle.encode(report),
+                },
+            )  # fmt: skip
+        return self._attach(instance, hello["certificate"], answer)
+
+    def _attach(self, instance: str, service: bytes, answer: dict[str, Any]) -> FrameworkPod:
+        start = time.monotonic_ns()
+        claims = bundle.decode(answer["claims"], LaunchClaims, wire.MAX_FRAME_BYTES)
+        if claims.channel_key_sha256 != channel.key_digest(service):
+            raise FrameworkError(
+                f"instance {instance}: launched by another service than we talk to"
+            )
+        stream = self._connect("service.sock")
+        wire.send(stream, {"op": "attach", "instance": instance})
+        if self._channel == "tls":
+            stream = channel.connect_tls(stream, self._identity, service, SERVICE_NAME)
+        launched = Launched(
+            certificate=answer["ak_certificate"],
+            chain=tuple(answer["issuer_chain"]),
+            claims=claims,
+            report=bundle.decode(answer["report"], TeeEvidence, wire.MAX_FRAME_BYTES),
+            stages_ns={**answer["stages_ns"], "certificate": time.monotonic_ns() - start},
+        )
+        pod = FrameworkPod(self, stream, launched)
+        if pod.ak.name != claims.ak_name:
+            pod.close()
+            raise FrameworkError(f"instance {instance}: the vTPM holds another attestation key")
+        return pod
+
+    def _report(self, data: bytes) -> TeeEvidence:
+        return TeeEvidence(tee="csv", report=self._device.report(data), certificates=self._hsk_cek)
+
+    def extras(self, nonce: bytes, attest: bytes) -> tuple[TeeEvidence | None, Quote | None]:
+        """What the ablation arms add to each attestation: a fresh report, the host's own quote."""
+        fresh = deep = None
+        if self._fresh_report:
+            fresh = self._report(binding.fresh_report_data(nonce, attest))
+        if self._deep_quote:
+            qualifier = binding.deep_quote_qualifier(nonce, attest)
+            made = wire.request(self._agent, {"op": "deep-quote", "qualifier": qualifier})
+            deep = Quote(attest=made["attest"], signature=made["signature"])
+        return fresh, deep
+
+    def memory(self, instance: str) -> dict[str, int]:
+        """Proportional and resident set size of an instance's process, in bytes."""
+        with self._session() as control:
+            return wire.request(control, {"op": "memory", "instance": instance})
+
+    def policy_trust(self) -> TrustMaterial:
+        """The roots and measurements that a policy for these pods must name."""
+        authority = self._host.authority
+        return TrustMaterial(
+            authority_root=authority.root_der,
+            crls=(authority.crl(),),
+            tee_root=TeeRoot(
+                name="software secure processor", tee="csv", kind="emulated", root=self._tee_root
+            ),
+            measurements=(launch_digest(service_components()), launch_digest(pod_components())),
+            host_ak_name=b"",
+        )
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass

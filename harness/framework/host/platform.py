@@ -1,0 +1,212 @@
+"""An enrolled host kept in a directory, and the process that serves its guests.
+
+On a machine without the hardware, the TPM is a swtpm and the secure processor is software. The
+key broker belongs to the authority; here it runs beside the agent, with its own state key.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.framework import wire
+from harness.framework.authority import Authority
+from harness.framework.errors import FrameworkError
+from harness.framework.evidence import binding, bundle
+from harness.framework.evidence.bundle import LaunchClaims, TeeEvidence
+from harness.framework.hardware_tpm import HardwareTpm
+from harness.framework.hardware_tpm.hardware_tpm import Issuer, Pending, enrol
+from harness.framework.hardware_tpm.manufacture import manufacture, manufacturer_chain
+from harness.framework.tee import verifier
+from harness.framework.tee.csv_processor import SoftwareProcessor, launch_digest, open_processor
+from harness.framework.tpm.swtpm import Swtpm
+from harness.framework.tpm.tcti import StreamTcti, open_esapi
+from harness.framework.vtpm import channel
+
+_COMPLETE = "enrolled"
+_STATE_KEY_BYTES = 32
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def service_components() -> dict[str, Path]:
+    """What the launch digest of the vTPM service covers: every source file of the framework."""
+    return {
+        f"framework/{path.relative_to(_PACKAGE)}": path for path in sorted(_PACKAGE.rglob("*.py"))
+    }
+
+
+def pod_components() -> dict[str, bytes]:
+    """What the pod's launch digest covers. A process has no boot chain, so it is a fixed label."""
+    return {"pod": b"attestbench process pod v1"}
+
+
+@dataclass(frozen=True)
+class HostPlatform:
+    """A provisioned host: hardware TPM state, certificates, secure processor, authority."""
+
+    directory: Path
+
+    @classmethod
+    def provision(cls, directory: Path, host: str = "host-0") -> "HostPlatform":
+        """Make and enrol a host; gives the existing one when ``directory`` holds it whole.
+
+        Raises ``FrameworkError`` when a program is missing or the enrolment is refused.
+        """
+        directory = directory.resolve()
+        if (directory / _COMPLETE).exists():
+            return cls(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True, mode=0o700)
+        manufacture(directory)
+        authority = Authority.create(directory / "authority")
+        open_processor(directory / "processor")
+        with Swtpm(directory / "tpm") as tpm, tpm.connect() as stream:
+            ectx = open_esapi(StreamTcti(stream))
+            try:
+                chain = enrol(ectx, host, authority, manufacturer_chain(directory))
+            finally:
+                ectx.close()
+        for issuer, certificate in chain.items():
+            (directory / f"{issuer}.der").write_bytes(certificate)
+        (directory / _COMPLETE).touch()
+        return cls(directory)
+
+    @property
+    def authority(self) -> Authority:
+        """The authority that enrolled this host."""
+        return Authority(self.directory / "authority")
+
+    @property
+    def processor(self) -> SoftwareProcessor:
+        """The host's secure processor."""
+        return SoftwareProcessor(self.directory / "processor")
+
+    def certificates(self) -> dict[str, bytes]:
+        """The host's CA certificates by issuer kind (DER)."""
+        return {
+            kind: (self.directory / f"{kind}.der").read_bytes()
+            for kind in ("attestation-key", "issuing-key")
+        }
+
+
+@dataclass
+class Agent:
+    """Answers guests and pods of one host: issues, quotes, and releases the service's state key."""
+
+    tpm: HardwareTpm
+    processor: SoftwareProcessor
+    state_key: bytes = field(default_factory=lambda: secrets.token_bytes(_STATE_KEY_BYTES))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def serve(self, stream: socket.socket) -> None:
+        """Answer one peer until it closes the stream."""
+        session: dict[str, Any] = {}
+        with stream:
+            while True:
+                try:
+                    message = wire.receive(stream)
+                except (FrameworkError, OSError):
+                    return
+                if message is None:
+                    return
+                try:
+                    with self.lock:
+                        answer = self._answer(message, session)
+                except FrameworkError as error:
+                    answer = {"error": str(error)}
+                except Exception as error:
+                    answer = {"error": f"{message.get('op')}: {type(error).__name__}: {error}"}
+                try:
+                    wire.send(stream, answer)
+                except OSError:
+                    return
+
+    def _answer(self, message: Mapping[str, Any], session: dict[str, Any]) -> dict[str, Any]:
+        match message["op"]:
+            case "trust":
+                return {
+                    "tee_root": self.processor.hrk, "hsk_cek": self.processor.hsk_cek,
+                    "pod_measurements": [launch_digest(pod_components())],
+                    "service_measurements": [launch_digest(service_components())],
+                }  # fmt: skip
+            case "begin":
+                return self._begin(message, session)
+            case "issue":
+                return self._issue(message, session)
+            case "deep-quote":
+                made = self.tpm.quote(message["qualifier"])
+                return {"attest": made.attest, "signature": made.signature}
+            case "key-nonce":
+                session["key-nonce"] = secrets.token_bytes(32)
+                return {"nonce": session["key-nonce"]}
+            case "key-release":
+                return self._release(message, session)
+            case other:
+                raise FrameworkError(f"unknown request {other!r}")
+
+    def _begin(self, message: Mapping[str, Any], session: dict[str, Any]) -> dict[str, Any]:
+        pending = self.tpm.begin(
+            message["instance"], message["ak_public"], message["ak_name"], message["ek_public"]
+        )
+        session["pending"] = pending
+        return {
+            "credential": pending.credential, "encrypted": pending.encrypted,
+            "nonce": pending.nonce, "host_ak_name": self.tpm.ak_name,
+        }  # fmt: skip
+
+    def _issue(self, message: Mapping[str, Any], session: dict[str, Any]) -> dict[str, Any]:
+        pending: Pending | None = session.pop("pending", None)
+        if pending is None:
+            raise FrameworkError("issue without begin")
+        claims = bundle.decode(message["claims"], LaunchClaims, wire.MAX_FRAME_BYTES)
+        evidence = bundle.decode(message["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
+        checker = verifier(evidence.tee)
+        if checker is None:
+            raise FrameworkError(f"TEE {evidence.tee!r} is unknown")
+        report = checker.verify(evidence, self.processor.hrk, lambda _key, check: check())
+        if report.report_data != binding.launch_report_data(claims):
+            raise FrameworkError(f"instance {claims.instance}: the TEE report is for other claims")
+        certificate = self.tpm.issue(
+            pending, message["secret"], claims, evidence.report, report.measurement
+        )
+        return {"certificate": certificate, "chain": list(self.tpm.chain)}
+
+    def _release(self, message: Mapping[str, Any], session: dict[str, Any]) -> dict[str, Any]:
+        nonce = session.pop("key-nonce", None)
+        if nonce is None:
+            raise FrameworkError("key-release without key-nonce")
+        report = bundle.decode(message["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
+        channel.check_peer(
+            message["certificate"], report, nonce, self.processor.hrk,
+            (launch_digest(service_components()),),
+        )  # fmt: skip
+        peer, sealed = channel.wrap(self.state_key, message["certificate"])
+        return {"peer": peer, "sealed": sealed}
+
+
+def run_agent(platform: HostPlatform, tpm: Swtpm, issuer: Issuer, listener: socket.socket) -> None:
+    """Serve guests until the listener is closed; one thread a connection."""
+    stream = tpm.connect()
+    ectx = open_esapi(StreamTcti(stream))
+    agent = Agent(HardwareTpm(ectx, issuer, platform.certificates()), platform.processor)
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=agent.serve, args=(connection,), daemon=True).start()
+
+
+def state_copy(platform: HostPlatform, directory: Path) -> Path:
+    """A copy of the hardware TPM's state, so that every deployment starts from the same TPM."""
+    target = directory / "hardware-tpm"
+    shutil.copytree(
+        platform.directory / "tpm", target, ignore=shutil.ignore_patterns("*.sock*", ".lock")
+    )
+    os.chmod(target, 0o700)
+    return target

@@ -1,0 +1,78 @@
+"""The report: one page a researcher would read, with its figures and tables as files.
+
+Works from the store alone; the same campaign and estimates always give the same bytes.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.model.estimate import CampaignEstimates
+from harness.report.checks import cost_table, crosscheck_table, estimates_table
+from harness.report.claim_table import claims_table
+from harness.report.comparisons import comparison_tables
+from harness.report.data import Dataset
+from harness.report.figure import Plot, save, style
+from harness.report.figures import all_figures
+from harness.report.markdown import claims_markdown, report_markdown
+from harness.report.page import Content, html
+from harness.report.table import Table, to_csv, to_tex
+from harness.report.trials import exclusions_table, flags_table, phase_tables, trials_table
+from harness.store import Campaign
+
+__all__ = ["render"]
+
+
+def render(campaign: Campaign, estimates: CampaignEstimates, out: Path) -> None:
+    """Write index.html, report.md, claims.md, figures/ and tables/ into ``out``.
+
+    Files of an earlier report in ``out`` are replaced. Raises OSError where ``out`` can't be
+    written.
+    """
+    data = Dataset(campaign, estimates)
+    claims = claims_table(data)
+    comparisons = comparison_tables(data)
+    tables = [*comparisons[:-1], cost_table(data), *phase_tables(data)]
+    checks = [exclusions_table(data), flags_table(data), comparisons[-1], crosscheck_table(data)]
+
+    with style():
+        plots = all_figures(data)
+        svgs = _write_figures(plots, out / "figures")
+    extra = (estimates_table(data), trials_table(data))
+    _write_tables((claims, *tables, *checks, *extra), out / "tables")
+    written = sorted([*(out / "figures").iterdir(), *(out / "tables").iterdir()])
+    files = [path.relative_to(out).as_posix() for path in written]
+    content = Content(data, claims, plots, svgs, tables, checks, files)
+    for name, text in (
+        ("index.html", html(content)),
+        ("report.md", report_markdown(content)),
+        ("claims.md", claims_markdown(data, claims)),
+    ):
+        (out / name).write_text(text, encoding="utf-8")
+
+
+def _write_figures(plots: Iterable[Plot], folder: Path) -> dict[str, str]:
+    """Files of every figure that has something to show; returns the inline SVG by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    svgs = {}
+    for plot in plots:
+        if plot.figure is not None:
+            svgs[plot.name] = save(plot, folder)
+        else:
+            for ending in ("pdf", "svg", "png"):
+                (folder / f"{plot.name}.{ending}").unlink(missing_ok=True)
+    return svgs
+
+
+def _write_tables(tables: Iterable[Table], folder: Path) -> None:
+    """CSV of every table with rows, LaTeX of every table that people read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        for ending, text in (
+            ("csv", to_csv(table) if len(table.frame) else ""),
+            ("tex", "" if table.empty else to_tex(table)),
+        ):
+            path = folder / f"{table.name}.{ending}"
+            if text:
+                path.write_text(text, encoding="utf-8")
+            else:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""The sentences of a report: what was claimed, what came out, what to be careful about."""
+
+from harness.model.estimate import ClaimResult, CostModel, Estimate
+from harness.report.data import Dataset, factors_text, half_width
+from harness.report.numbers import (
+    MINUS,
+    NBSP,
+    bounded,
+    estimate_and_interval,
+    margin_percent,
+    percent,
+    percent_interval,
+    quantity,
+)
+
+
+def claim_text(result: ClaimResult) -> str:
+    """What the claim requires, in words."""
+    if result.kind == "at_most" and result.margin_high is not None:
+        return f"at most {margin_percent(result.margin_high)}"
+    if result.margin_low is not None and result.margin_high is not None:
+        low, high = margin_percent(result.margin_low), margin_percent(result.margin_high)
+        return f"between {low} and {high}"
+    return "an estimate, no margin set"
+
+
+def verdict_word(result: ClaimResult) -> str:
+    """holds, fails, inconclusive; "estimate" without a margin; "no data" without an estimate."""
+    if result.estimate is None:
+        return "no data"
+    if result.kind == "estimate" and result.verdict == "holds":
+        return "estimate"
+    return result.verdict
+
+
+def headline(data: Dataset) -> str:
+    """The answer in one sentence: the first claim's estimate and verdict, and the others' count."""
+    results = data.estimates.claims
+    if not results:
+        return (
+            "This scenario registers no claim before the run, so every number below is exploratory."
+        )
+    first = results[0]
+    if first.estimate is None:
+        return f"There is no estimate for the first claim ({first.claim_id}): {first.why}."
+    estimate = first.estimate
+    size, interval = estimate_and_interval(estimate.point, estimate.low, estimate.high, 0.01, True)
+    emulated = ", parts emulated" if data.emulated([estimate.cell_id]) else ""
+    sentence = (
+        f"For {_what(estimate)} with {factors_text(estimate.factors)}, {estimate.candidate} costs "
+        f"{size.lstrip('+' + MINUS)}{NBSP}% {'less' if estimate.point < 0 else 'more'} than "
+        f"{estimate.baseline} (95{NBSP}% interval {interval}{NBSP}%, "
+        f"n{NBSP}={NBSP}{estimate.n_pairs} pairs of trials{emulated})"
+    )
+    if first.kind == "estimate":
+        return f"{sentence}."
+    return f"{sentence}: the claim “{claim_text(first)}” {_verdict_clause(first)}."
+
+
+def _what(estimate: Estimate) -> str:
+    name = estimate.metric.removesuffix("_ns").removesuffix("_bytes").replace("_", " ")
+    part = "" if estimate.part == "total" else f", {estimate.part}"
+    first = "the first " if estimate.phase == "first" else ""
+    return f"{first}{name}{part}"
+
+
+def _verdict_clause(result: ClaimResult) -> str:
+    return "is inconclusive" if result.verdict == "inconclusive" else result.verdict
+
+
+def count_sentence(data: Dataset) -> str:
+    """How many of the claims ended how."""
+    words = [verdict_word(result) for result in data.estimates.claims]
+    plural = {"holds": "hold", "fails": "fail", "estimate": "estimates"}
+    counted = [
+        f"{count} {word if count == 1 else plural.get(word, word)}"
+        for word in dict.fromkeys(words)
+        if (count := words.count(word))
+    ]
+    noun = "claim" if len(words) == 1 else "claims"
+    return f"{len(words)} {noun}: {', '.join(counted)}." if words else ""
+
+
+def cost_sentence(model: CostModel) -> str:
+    """The cost model in words, with where its fixed part stops to matter."""
+    if not bounded(model.fixed_ns, model.proportional):
+        return f"The cost model of {model.candidate} has no finite estimate."
+    low, high = (quantity(v, "ns") for v in (model.fixed_low_ns, model.fixed_high_ns))
+    share = percent_interval(model.proportional, model.proportional_low, model.proportional_high)
+    sentence = (
+        f"{model.candidate} adds {quantity(model.fixed_ns, 'ns')} [{low}, {high}] per round trip "
+        f"and {share} of the command's own time ({model.n_parts} commands, "
+        f"{model.n_blocks} blocks)."
+    )
+    if model.fixed_ns > 0:
+        crossover = quantity(model.fixed_ns / 0.10, "ns", 2)
+        sentence += f" Below {crossover} per round trip the fixed part alone is more than 10 %."
+    return sentence
+
+
+def warnings(data: Dataset) -> list[str]:
+    """What a careful reader must know before trusting a claim."""
+    found = []
+    for result in data.estimates.claims:
+        found += _claim_warnings(result)
+    return list(dict.fromkeys(found))
+
+
+def _claim_warnings(result: ClaimResult) -> list[str]:
+    estimate, floor = result.estimate, result.noise_floor
+    if estimate is None:
+        return [f"{result.claim_id}: no estimate, {result.why}."]
+    found = []
+    if floor is None:
+        found.append(f"{result.claim_id}: no A/A pair, so the noise floor is unknown.")
+    elif floor.low > 0 or floor.high < 0:
+        found.append(
+            f"{result.claim_id}: two copies of the baseline differ by "
+            f"{percent_interval(floor.point, floor.low, floor.high)}, an interval that excludes 0. "
+            "This happens to one campaign in twenty by chance; repeat before relying on it."
+        )
+    if floor is not None and abs(estimate.point) < half_width(floor):
+        found.append(f"{result.claim_id}: the estimate lies within the noise floor.")
+    if abs(estimate.position_effect) > max(half_width(estimate), 0.01):
+        found.append(
+            f"{result.claim_id}: running second changed a trial by "
+            f"{percent(estimate.position_effect, signed=True)}; the estimate is adjusted for it."
+        )
+    if estimate.estimators_disagree:
+        fieller = (estimate.fieller_low, estimate.fieller_high)
+        words = ", ".join(percent(value, signed=True) for value in fieller)
+        found.append(
+            f"{result.claim_id}: the ratio of arithmetic means (Fieller interval [{words}]) "
+            "disagrees with the paired estimate: look for skew or outliers in the trials."
+        )
+    return found

@@ -1,0 +1,195 @@
+"""A campaign arranged for the report: samples grouped once, estimates by key, names to show.
+
+A trial enters with one number per metric, part and phase: the mean of its iterations. Means over
+trials carry a 95 % t-interval. Cells are never pooled.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.model.estimate import CampaignEstimates, CostModel, Estimate
+from harness.model.scenario import AA_SUFFIX, Cell, Claim, Scalar, Scenario
+from harness.report.emulation import Emulated, emulated_in
+from harness.store import Campaign
+
+ATTESTATION = "attestation_latency_ns"
+COMMANDS = "tpm_command_latency_ns"
+LAUNCH = "vtpm_launch_latency_ns"
+MEMORY = "vtpm_memory_bytes"
+TOTAL = "total"
+PHASE_NAMES = {"measured": "steady", "first": "first"}
+
+PART_ORDER: dict[str, tuple[str, ...]] = {
+    ATTESTATION: (
+        "challenge",
+        "report",
+        "quote",
+        "logs",
+        "serialise",
+        "transport",
+        "chain",
+        "quote_check",
+        "replay",
+        "policy",
+    ),
+    LAUNCH: ("manufacture", "endorsement", "ak", "residency", "report", "issue", "certificate"),
+    MEMORY: ("pss", "rss"),
+}
+
+_KEY = ["trial_id", "metric", "part", "phase"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What figures and tables are drawn from."""
+
+    campaign: Campaign
+    estimates: CampaignEstimates
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that was run."""
+        return self.campaign.scenario
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """Every recorded trial, ordered by start; ``minute`` counts from the first start."""
+        frame = self.campaign.trials.sort_values(["started_s", "trial_id"], kind="stable")
+        start = frame["started_s"].min() if len(frame) else 0.0
+        return frame.assign(minute=(frame["started_s"] - start) / 60).reset_index(drop=True)
+
+    @cached_property
+    def trial_means(self) -> pd.DataFrame:
+        """Mean of each ok trial per metric, part and phase, joined with the trial's columns."""
+        samples = self.campaign.samples
+        kept = samples[samples["phase"] != "warmup"]
+        keys = [kept[name].astype("category") for name in _KEY]
+        means = kept["value"].groupby(keys, observed=True, sort=True).mean().reset_index()
+        units = kept.drop_duplicates("metric").set_index("metric")["unit"].to_dict()
+        means[_KEY] = means[_KEY].astype(object)
+        means["unit"] = means["metric"].map(units)
+        ok = self.trials[self.trials["status"] == "ok"]
+        columns = ["trial_id", "cell_id", "workload", "arm", "block", "minute", "flagged"]
+        return means.merge(ok[columns], on="trial_id", how="inner")
+
+    @cached_property
+    def arm_means(self) -> pd.DataFrame:
+        """Mean over trials with 95 % t-interval, and n; per cell, arm, metric, part, phase."""
+        by = ["cell_id", "arm", "metric", "part", "phase", "unit"]
+        groups = self.trial_means.groupby(by, sort=True)["value"]
+        frame = groups.agg(["mean", "std", "count"]).reset_index()
+        n = frame.pop("count").to_numpy()
+        spread = frame.pop("std").to_numpy()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            half = stats.t.ppf(0.975, n - 1) * spread / np.sqrt(n)
+        return frame.assign(low=frame["mean"] - half, high=frame["mean"] + half, n=n)
+
+    @cached_property
+    def by_key(self) -> dict[tuple[str, str, str, str, str], Estimate]:
+        """Estimates of means by (cell, metric, part, phase, candidate)."""
+        return {
+            (e.cell_id, e.metric, e.part, e.phase, e.candidate): e
+            for e in self.estimates.estimates
+            if e.reducer == "mean"
+        }
+
+    @property
+    def aa_arm(self) -> str:
+        """Name of the baseline's second copy."""
+        return self.scenario.baseline + AA_SUFFIX
+
+    @cached_property
+    def candidates(self) -> tuple[str, ...]:
+        """Arms compared with the baseline, without its A/A copy; the claims' first arm leads."""
+        seen = {e.candidate for e in self.estimates.estimates} - {self.aa_arm}
+        order = [claim.candidate for claim in self.scenario.claims]
+        order += [arm.name for arm in self.scenario.arms]
+        return tuple(name for name in dict.fromkeys(order) if name in seen)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Cells in the scenario's order of workloads and factor levels."""
+        ranks = {
+            workload.name: (position, workload)
+            for position, workload in enumerate(self.scenario.workloads)
+        }
+
+        def rank(cell: Cell) -> tuple[int, list[int], str]:
+            position, workload = ranks[cell.workload]
+            levels = [
+                values.index(cell.factors[name]) if cell.factors.get(name) in values else 0
+                for name, values in workload.factors.items()
+            ]
+            return position, levels, cell.id
+
+        return tuple(sorted(self.campaign.cells.values(), key=rank))
+
+    def cells_with(self, metric: str) -> tuple[Cell, ...]:
+        """Cells in which ``metric`` was measured by at least one ok trial."""
+        having = set(self.trial_means.loc[self.trial_means["metric"] == metric, "cell_id"])
+        return tuple(cell for cell in self.cells if cell.id in having)
+
+    def parts(self, metric: str) -> list[str]:
+        """Parts seen of ``metric`` without the total, in their natural order."""
+        seen = set(self.trial_means.loc[self.trial_means["metric"] == metric, "part"]) - {TOTAL}
+        known = [part for part in PART_ORDER.get(metric, ()) if part in seen]
+        return known + sorted(seen.difference(known))
+
+    def noise_floor(self, estimate: Estimate) -> Estimate | None:
+        """The A/A estimate that answers for ``estimate``: same cell, metric, part and phase."""
+        key = (estimate.cell_id, estimate.metric, estimate.part, estimate.phase, self.aa_arm)
+        return self.by_key.get(key)
+
+    def cost_model(self, cell_id: str, candidate: str) -> CostModel | None:
+        """The fixed-and-proportional model of this cell, if one could be fitted."""
+        for model in self.estimates.cost_models:
+            if (model.cell_id, model.candidate) == (cell_id, candidate):
+                return model
+        return None
+
+    def claim(self, claim_id: str) -> Claim | None:
+        """The pre-registered claim as the scenario states it."""
+        return next((claim for claim in self.scenario.claims if claim.id == claim_id), None)
+
+    def emulated(self, cell_ids: Iterable[str] | None = None) -> tuple[Emulated, ...]:
+        """What was emulated in the trials of these cells (default: in all of them)."""
+        trials = self.trials
+        if cell_ids is not None:
+            trials = trials[trials["cell_id"].isin(list(cell_ids))]
+        used = dict.fromkeys(trials["provenance"])
+        return emulated_in(
+            self.campaign.provenance[digest]
+            for digest in used
+            if digest in self.campaign.provenance
+        )
+
+
+def half_width(estimate: Estimate | None) -> float:
+    """Half of the 95 % interval, as a fraction; NaN without an estimate."""
+    return float("nan") if estimate is None else estimate.high / 2 - estimate.low / 2
+
+
+def factors_text(factors: dict[str, Scalar]) -> str:
+    """ "ak = rsa2048, ima_entries = 2000"; "no factors" for the only cell of a workload."""
+    return ", ".join(f"{name} = {value}" for name, value in factors.items()) or "no factors"
+
+
+def cell_text(cell: Cell) -> str:
+    """The cell's factors, or its workload where it has none."""
+    return factors_text(cell.factors) if cell.factors else cell.workload
+
+
+def round_trips(campaign: Campaign, arm: str) -> dict[tuple[str, str], float]:
+    """Round trips per (cell, part) as this arm's trials noted them; the mean where they differ."""
+    noted: dict[tuple[str, str], list[float]] = {}
+    for record in campaign.records:
+        if record.arm == arm and record.status == "ok" and "round_trips" in record.notes:
+            for part, count in json.loads(record.notes["round_trips"]).items():
+                noted.setdefault((record.cell_id, part), []).append(float(count))
+    return {key: sum(counts) / len(counts) for key, counts in noted.items()}

@@ -1,0 +1,19 @@
+"""The registry of metrics."""
+
+import pytest
+
+from harness.metrics import METRICS, metric
+from harness.model.errors import InputError
+
+
+def test_units_agree_with_the_names() -> None:
+    suffixes = {"ns": "_ns", "B": "_bytes"}
+    for name, entry in METRICS.items():
+        assert name == entry.name
+        assert name.endswith(suffixes[entry.unit])
+        assert bool(entry.clock) == (entry.unit == "ns")
+
+
+def test_unknown_metric_names_the_known_ones() -> None:
+    with pytest.raises(InputError, match="known: attestation_latency_ns"):
+        metric("attestation_latency")
