@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -38,6 +39,8 @@ from harness.framework.vtpm import channel, isolation
 from harness.framework.vtpm.channel import ChannelIdentity
 from harness.framework.vtpm.instance import Channel
 from harness.framework.vtpm.service import SERVICE_NAME
+
+__all__ = ["Deployment", "FrameworkPod", "HostPlatform", "TrustMaterial", "quote_with_values"]
 
 QUOTED_PCRS = tuple(range(11))
 _START_TIMEOUT_S = 20.0
@@ -190,7 +193,7 @@ class Deployment:
         agent = self._listener("agent.sock")
         for name, guest in (("service-csv.sock", service), ("pod-csv.sock", pod)):
             listener = self._listener(name)
-            self._child(lambda guest=guest, listener=listener: serve_guest(guest, listener))
+            self._child(partial(serve_guest, guest, listener))
             listener.close()
         self._child(lambda: run_agent(self._host, tpm, self._issuer, agent))
         agent.close()

@@ -24,19 +24,20 @@ _STOP_TIMEOUT_S = 5
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 # What CPython, OpenSSL, libtpms and the service's own fork and descriptor passing use.
 _SYSTEM_CALLS = """
-    accept accept4 access arch_prctl brk clock_getres clock_gettime clock_nanosleep clone clone3 close
-    close_range connect dup dup2 dup3 epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 execve
-    exit exit_group faccessat faccessat2 fadvise64 fchdir fchmod fcntl fdatasync flock fork fstat
-    fstatfs fsync ftruncate futex getcwd getdents64 getegid geteuid getgid getgroups getpeername
-    getpgrp getpid getppid getrandom getresgid getresuid getrlimit getrusage getsockname getsockopt
-    gettid gettimeofday getuid ioctl kill lseek lstat madvise memfd_create mkdir mkdirat mmap mprotect
-    mremap munmap nanosleep newfstatat open openat pipe pipe2 poll ppoll prctl pread64 prlimit64
-    pselect6 pwrite64 read readlink readlinkat readv recvfrom recvmsg rename renameat renameat2
-    restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend
-    rt_sigtimedwait sched_getaffinity sched_yield select sendmsg sendto set_robust_list
-    set_tid_address setitimer setsockopt shutdown sigaltstack socketpair stat statfs statx sysinfo
-    tgkill umask uname unlink unlinkat vfork wait4 waitid write writev
-    capget capset chdir setgid setgroups setuid setresuid setresgid setpgid setsid
+    accept accept4 access arch_prctl brk capget capset chdir clock_getres clock_gettime
+    clock_nanosleep clone clone3 close close_range connect dup dup2 dup3 epoll_create1 epoll_ctl
+    epoll_pwait epoll_wait eventfd2 execve exit exit_group faccessat faccessat2 fadvise64 fchdir
+    fchmod fcntl fdatasync flock fork fstat fstatfs fsync ftruncate futex getcwd getdents64
+    getegid geteuid getgid getgroups getpeername getpgrp getpid getppid getrandom getresgid
+    getresuid getrlimit getrusage getsockname getsockopt gettid gettimeofday getuid ioctl kill
+    lseek lstat madvise memfd_create mkdir mkdirat mmap mprotect mremap munmap nanosleep
+    newfstatat open openat pipe pipe2 poll ppoll prctl pread64 prlimit64 pselect6 pwrite64 read
+    readlink readlinkat readv recvfrom recvmsg rename renameat renameat2 restart_syscall rseq
+    rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait
+    sched_getaffinity sched_yield select sendmsg sendto set_robust_list set_tid_address setgid
+    setgroups setitimer setpgid setresgid setresuid setsid setsockopt setuid shutdown
+    sigaltstack socketpair stat statfs statx sysinfo tgkill umask uname unlink unlinkat vfork
+    wait4 waitid write writev
 """.split()  # noqa: SIM905 - a list of quoted words would hide the words
 
 
