@@ -38,7 +38,7 @@ def main() -> None:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ab-")))
         host = options.host
         if host is None and options.arm != BASELINE_KIND:
-            from harness.framework.deployment import HostPlatform
+            from harness.framework.host.platform import HostPlatform
 
             host = work / "host"
             HostPlatform.provision(host)

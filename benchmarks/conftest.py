@@ -22,7 +22,7 @@ def pod(request: pytest.FixtureRequest) -> Iterator[Pod]:
     # A short path: sockets lie below it.
     with tempfile.TemporaryDirectory(prefix="ab-") as temporary:
         if kind != BASELINE_KIND and host is None:
-            from harness.framework.deployment import HostPlatform
+            from harness.framework.host.platform import HostPlatform
 
             host = Path(temporary) / "host"
             HostPlatform.provision(host)

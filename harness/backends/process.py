@@ -126,7 +126,7 @@ def _needs_host(scenario: Scenario) -> bool:
 
 
 def _provision(host: Path) -> None:
-    from harness.framework.deployment import HostPlatform
+    from harness.framework.host.platform import HostPlatform
 
     try:
         HostPlatform.provision(host)

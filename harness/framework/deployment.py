@@ -260,7 +260,7 @@ class Deployment:
         return stream
 
     def open(self, instance: str, ak: AkKind) -> FrameworkPod:
-        """Launch a vTPM and connect the pod to it, after each side has checked the other's report."""
+        """Launch a vTPM and connect the pod, once each side has checked the other's report."""
         with self._session() as control:
             nonce = os.urandom(32)
             try:

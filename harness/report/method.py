@@ -127,7 +127,7 @@ def _value_text(key: str, value: object) -> str:
         return quantity(float(value), "bytes")
     if isinstance(value, list | tuple):
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return str(value)
+    return "not known" if value is None else str(value)
 
 
 def commit(data: Dataset) -> str:

@@ -1,1 +1,1 @@
-"""The host's side of a launch: its TPM agent, its secure processor, and the authority's key broker."""
+"""The host's side of a launch: TPM agent, secure processor, and the authority's key broker."""

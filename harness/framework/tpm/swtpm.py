@@ -30,7 +30,7 @@ class Swtpm:
         self._process: subprocess.Popen[bytes] | None = None
         if len(str(self.socket_path)) > _MAX_SOCKET_PATH:
             raise FrameworkError(
-                f"{self.socket_path}: longer than the {_MAX_SOCKET_PATH} bytes a unix socket allows;"
+                f"{self.socket_path}: longer than the {_MAX_SOCKET_PATH} bytes of a unix socket;"
                 " use a shorter folder (TMPDIR)"
             )
 

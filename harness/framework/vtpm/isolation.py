@@ -1,4 +1,4 @@
-"""Running the vTPM service as its own isolated process tree, through an OCI runtime where one works.
+"""The vTPM service as its own isolated process tree, through an OCI runtime where one works.
 
 The container sees the interpreter and this package read-only, its state directory, and nothing
 else of the host: no network, no capabilities, an allow-list of system calls.

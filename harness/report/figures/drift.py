@@ -44,6 +44,7 @@ def plot(data: Dataset) -> Plot:
     figure = new_figure(0.8 + 1.75 * lines)
     every = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
     marks = arm_marks(data)
+    per_minute, unit = (60, "seconds") if data.trials["minute"].max() < 3 else (1, "minutes")
     for axes, cell in zip(every, cells, strict=False):
         lost = data.trials[(data.trials["status"] != "ok") & (data.trials["cell_id"] == cell.id)]
         _panel(axes, scores[scores["cell_id"] == cell.id], lost, marks)
@@ -52,7 +53,7 @@ def plot(data: Dataset) -> Plot:
     for axes in every[len(cells) :]:
         axes.set_visible(False)
     for axes in every[-columns:]:
-        axes.set_xlabel("start (minutes after the first)")
+        axes.set_xlabel(f"start ({unit} after the first)")
     for axes in every[::columns]:
         axes.set_ylabel("deviation (%)")
     seen = [name for name in marks if name in set(scores["arm"])]
