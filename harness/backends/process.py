@@ -19,8 +19,6 @@ from harness.model.scenario import Scenario
 from harness.workloads.trial_main import TrialJob
 
 _BASELINE_KIND = "software-tpm"
-_OCI_RUNTIMES = ("crun", "runc")
-_NO_RUNTIME = "none: no OCI runtime (crun or runc) on this machine"
 _COMPLETE = "complete"
 _ENVIRONMENT_EXIT = EnvironmentError_.exit_code
 
@@ -75,10 +73,11 @@ class ProcessBackend:
 
     def prepare(self, scenario: Scenario, workdir: Path) -> None:
         """Provision the host platform that all trials share, unless it is there already."""
-        runtime = next(filter(None, map(shutil.which, _OCI_RUNTIMES)), None)
-        self._isolation = f"{Path(runtime).name} where it works" if runtime else _NO_RUNTIME
         if not _needs_host(scenario):
             return
+        from harness.framework.vtpm import isolation
+
+        self._isolation = str(isolation.available())
         host = workdir / "host"
         # The mark is made last: what a killed run left half done is made again.
         if not (host / _COMPLETE).exists():
