@@ -62,7 +62,7 @@ class Wrong(NamedTuple):
 
 WRONG = [
     Wrong("broken toml", "seed = 7", "seed = ", "not valid TOML", ("line 3",)),
-    Wrong("key twice", "seed = 7", "seed = 7\nseed = 8", "not valid TOML", ("seed", "line 4")),
+    Wrong("key twice", "seed = 7", "seed = 7\nseed = 8", "not valid TOML", ("line 4",)),
     Wrong("missing key", "seed = 7\n", "", "seed:", ("missing", "an integer >= 0")),
     Wrong("unknown key", "warmup = 5", "warm_up = 5", "workloads[0].warm_up:", ('"warmup"',)),
     Wrong("unknown top key", "seed = 7", "sed = 7", "sed:", ("unknown key", '"seed"')),

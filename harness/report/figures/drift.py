@@ -44,15 +44,18 @@ def plot(data: Dataset) -> Plot:
     figure = new_figure(0.8 + 1.75 * lines)
     every = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
     marks = arm_marks(data)
-    per_minute, unit = (60, "seconds") if data.trials["minute"].max() < 3 else (1, "minutes")
+    _per_minute, unit = (60, "seconds") if data.trials["minute"].max() < 3 else (1, "minutes")
+    scores = scores.assign(at=per_minute * scores["minute"])
+    trials = data.trials.assign(at=per_minute * data.trials["minute"])
     for axes, cell in zip(every, cells, strict=False):
-        lost = data.trials[(data.trials["status"] != "ok") & (data.trials["cell_id"] == cell.id)]
+        lost = trials[(trials["status"] != "ok") & (trials["cell_id"] == cell.id)]
         _panel(axes, scores[scores["cell_id"] == cell.id], lost, marks)
         names = (cell.workload, cell_text(cell))
         axes.set_title(": ".join(dict.fromkeys(names)), fontsize=8)
     for axes in every[len(cells) :]:
         axes.set_visible(False)
-    for axes in every[-columns:]:
+    for axes in every[: len(cells)][-columns:]:  # the lowest panel of each column
+        axes.tick_params(labelbottom=True)
         axes.set_xlabel(f"start ({unit} after the first)")
     for axes in every[::columns]:
         axes.set_ylabel("deviation (%)")
@@ -67,16 +70,16 @@ def _panel(axes: Axes, scores: pd.DataFrame, lost: pd.DataFrame, marks: dict[str
     for name, mark in marks.items():
         rows = scores[scores["arm"] == name]
         axes.plot(
-            rows["minute"], 100 * rows["deviation"], ls="", marker=mark.marker, ms=4.2,
+            rows["at"], 100 * rows["deviation"], ls="", marker=mark.marker, ms=4.2,
             mfc=mark.face, mec=mark.edge, mew=0.5 if mark.filled else 1.0,
         )  # fmt: skip
     flagged = scores[scores["flagged"]]
     axes.plot(
-        flagged["minute"], 100 * flagged["deviation"], ls="", marker="o", ms=9.5, mfc="none",
+        flagged["at"], 100 * flagged["deviation"], ls="", marker="o", ms=9.5, mfc="none",
         mec=INK, mew=0.9,
     )  # fmt: skip
     axes.plot(
-        lost["minute"], [0.04] * len(lost), ls="", marker="x", ms=5, color=INK, mew=1.3,
+        lost["at"], [0.04] * len(lost), ls="", marker="x", ms=5, color=INK, mew=1.3,
         transform=axes.get_xaxis_transform(),
     )  # fmt: skip
     axes.margins(y=0.18)

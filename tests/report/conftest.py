@@ -1,0 +1,43 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.model.estimate import CampaignEstimates
+from harness.report import render
+from harness.store import Campaign
+
+from . import synthetic
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A campaign, what was estimated from it, and the folder of its report."""
+
+    campaign: Campaign
+    estimates: CampaignEstimates
+    folder: Path
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+
+def rendered(campaign: Campaign, folder: Path) -> Rendered:
+    estimates = synthetic.estimates(campaign)
+    render(campaign, estimates, folder)
+    return Rendered(campaign, estimates, folder)
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """Everything the quick scenario has, with emulated parts."""
+    return rendered(synthetic.campaign(Path("results/synthetic")), tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="session")
+def sparse(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """Only the vTPM launches were run, on real hardware: no claim has data."""
+    campaign = synthetic.campaign(
+        Path("results/sparse"), blocks=5, emulated=(), workloads=("vtpm_launch",)
+    )
+    return rendered(campaign, tmp_path_factory.mktemp("sparse"))
