@@ -44,7 +44,7 @@ def plot(data: Dataset) -> Plot:
     figure = new_figure(0.8 + 1.75 * lines)
     every = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
     marks = arm_marks(data)
-    _per_minute, unit = (60, "seconds") if data.trials["minute"].max() < 3 else (1, "minutes")
+    per_minute, unit = (60, "seconds") if data.trials["minute"].max() < 3 else (1, "minutes")
     scores = scores.assign(at=per_minute * scores["minute"])
     trials = data.trials.assign(at=per_minute * data.trials["minute"])
     for axes, cell in zip(every, cells, strict=False):
