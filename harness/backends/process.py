@@ -137,7 +137,9 @@ def _environment() -> dict[str, str]:
     """Ours, in which the trial also finds this package when it runs from its source."""
     source = str(Path(harness.__file__).resolve().parents[1])
     inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{source}:{inherited}" if inherited else source}
+    # PYTEST_* would reach the pytest inside a trial and change how it measures.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return {**kept, "PYTHONPATH": f"{source}:{inherited}" if inherited else source}
 
 
 def _wait_then_end_group(process: subprocess.Popen[bytes], timeout_s: float) -> bool:

@@ -31,7 +31,6 @@ VERBS = {
     "verify": Verb("verify_store", "verify", "Check the integrity of a results folder."),
     "report": Verb("report", "report", "Estimate and render the report."),
     "export": Verb("export", "export", "Write trials, samples and estimates as tables."),
-    "attest": Verb("attest", "attest", "The framework itself: provision, serve, attest, verify."),
 }
 
 
