@@ -21,12 +21,14 @@ from harness.store import Campaign
 
 __all__ = ["render"]
 
+FORMATS = ("pdf", "svg", "png")
+
 
 def render(campaign: Campaign, estimates: CampaignEstimates, out: Path) -> None:
     """Write index.html, report.md, claims.md, figures/ and tables/ into ``out``.
 
-    Files of an earlier report in ``out`` are replaced. Raises OSError where ``out`` can't be
-    written.
+    An earlier report in ``out`` is replaced; what only it had is removed. Raises OSError where
+    ``out`` can't be written.
     """
     data = Dataset(campaign, estimates)
     claims = claims_table(data)
@@ -38,9 +40,9 @@ def render(campaign: Campaign, estimates: CampaignEstimates, out: Path) -> None:
         plots = all_figures(data)
         svgs = _write_figures(plots, out / "figures")
     extra = (estimates_table(data), trials_table(data))
-    _write_tables((claims, *tables, *checks, *extra), out / "tables")
-    written = sorted([*(out / "figures").iterdir(), *(out / "tables").iterdir()])
-    files = [path.relative_to(out).as_posix() for path in written]
+    written = _write_tables((claims, *tables, *checks, *extra), out / "tables")
+    files = [f"figures/{name}.{ending}" for name in svgs for ending in FORMATS]
+    files += [f"tables/{name}" for name in written]
     content = Content(data, claims, plots, svgs, tables, checks, files)
     for name, text in (
         ("index.html", html(content)),
@@ -58,14 +60,15 @@ def _write_figures(plots: Iterable[Plot], folder: Path) -> dict[str, str]:
         if plot.figure is not None:
             svgs[plot.name] = save(plot, folder)
         else:
-            for ending in ("pdf", "svg", "png"):
+            for ending in FORMATS:
                 (folder / f"{plot.name}.{ending}").unlink(missing_ok=True)
     return svgs
 
 
-def _write_tables(tables: Iterable[Table], folder: Path) -> None:
-    """CSV of every table with rows, LaTeX of every table that people read."""
+def _write_tables(tables: Iterable[Table], folder: Path) -> list[str]:
+    """CSV of every table with rows, LaTeX of every table that people read; their file names."""
     folder.mkdir(parents=True, exist_ok=True)
+    written = []
     for table in tables:
         for ending, text in (
             ("csv", to_csv(table) if len(table.frame) else ""),
@@ -74,5 +77,7 @@ def _write_tables(tables: Iterable[Table], folder: Path) -> None:
             path = folder / f"{table.name}.{ending}"
             if text:
                 path.write_text(text, encoding="utf-8")
+                written.append(path.name)
             else:
                 path.unlink(missing_ok=True)
+    return written

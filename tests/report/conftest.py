@@ -9,6 +9,8 @@ from harness.store import Campaign
 
 from . import synthetic
 
+STALE, FOREIGN = "figures/commands.pdf", "figures/mine.txt"
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -36,8 +38,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
 
 @pytest.fixture(scope="session")
 def sparse(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    """Only the vTPM launches were run, on real hardware: no claim has data."""
+    """Only the vTPM launches were run, on real hardware: no claim has data.
+
+    Old files lie in its folder.
+    """
+    folder = tmp_path_factory.mktemp("sparse")
+    (folder / "figures").mkdir()
+    for name in (STALE, FOREIGN):
+        (folder / name).write_bytes(b"old")
     campaign = synthetic.campaign(
         Path("results/sparse"), blocks=5, emulated=(), workloads=("vtpm_launch",)
     )
-    return rendered(campaign, tmp_path_factory.mktemp("sparse"))
+    return rendered(campaign, folder)

@@ -12,9 +12,9 @@ AWKWARD = r"a_b & 50% of $x$ #1 {y} ~z^2 \n <tag> [0]"
 
 def table(groups: tuple[str, ...] = ()) -> Table:
     values = [0.1 + 0.2, math.pi * 1e9]
-    frame = pd.DataFrame({"name": [AWKWARD, "µs − ≈"], "value": values})
+    frame = pd.DataFrame({"name": [AWKWARD, "µs \N{MINUS SIGN} ≈"], "value": values})
     headings = (Heading("Name & co", number=False), Heading("Time", "µs"))
-    cells = [(AWKWARD, "1"), ("µs − ≈", "[2, 3]")]
+    cells: list[tuple[str, ...]] = [(AWKWARD, "1"), ("µs \N{MINUS SIGN} ≈", "[2, 3]")]
     return Table("t", "A caption with 100 %", frame, headings, cells, "† note", groups=groups)
 
 
