@@ -14,6 +14,7 @@ from harness.framework.errors import FrameworkError
 from harness.framework.tpm.tcti import StreamTcti, open_esapi
 
 _START_TIMEOUT_S = 10.0
+_LISTEN_TIMEOUT_S = 2.0
 _COMMAND_TIMEOUT_S = 60.0
 _MAX_SOCKET_PATH = 100
 
@@ -71,12 +72,21 @@ class Swtpm:
         """The data connection; swtpm serves one at a time."""
         stream = socket.socket(socket.AF_UNIX)
         stream.settimeout(_COMMAND_TIMEOUT_S)
-        try:
-            stream.connect(str(self.socket_path))
-        except OSError as error:
-            stream.close()
-            raise FrameworkError(f"{self.socket_path}: cannot reach swtpm: {error}") from error
-        return stream
+        # swtpm binds its socket a moment before it listens.
+        deadline = time.monotonic() + _LISTEN_TIMEOUT_S
+        while True:
+            try:
+                stream.connect(str(self.socket_path))
+            except ConnectionRefusedError as error:
+                if time.monotonic() > deadline:
+                    stream.close()
+                    raise FrameworkError(f"{self.socket_path}: swtpm refuses: {error}") from error
+                time.sleep(0.002)
+            except OSError as error:
+                stream.close()
+                raise FrameworkError(f"{self.socket_path}: cannot reach swtpm: {error}") from error
+            else:
+                return stream
 
     def stop(self) -> None:
         """Shut the TPM down in order (else dictionary-attack counters rise) and end the process."""
