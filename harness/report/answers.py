@@ -1,7 +1,7 @@
 """The sentences of a report: what was claimed, what came out, what to be careful about."""
 
 from harness.model.estimate import ClaimResult, CostModel, Estimate
-from harness.report.data import Dataset, factors_text, half_width
+from harness.report.data import TOTAL, Dataset, factors_text, half_width, metric_words
 from harness.report.numbers import (
     MINUS,
     NBSP,
@@ -37,9 +37,7 @@ def headline(data: Dataset) -> str:
     """The answer in one sentence: the first claim's estimate and verdict, and the others' count."""
     results = data.estimates.claims
     if not results:
-        return (
-            "This scenario registers no claim before the run, so every number below is exploratory."
-        )
+        return _exploratory(data)
     first = results[0]
     if first.estimate is None:
         return f"There is no estimate for the first claim ({first.claim_id}): {first.why}."
@@ -57,8 +55,28 @@ def headline(data: Dataset) -> str:
     return f"{sentence}: the claim “{claim_text(first)}” {_verdict_clause(first)}."
 
 
+def _exploratory(data: Dataset) -> str:
+    """Without claims: the range of the leading candidate's cost in steady state over the cells."""
+    totals = [
+        e
+        for e in data.by_key.values()
+        if e.candidate in data.candidates[:1] and (e.part, e.phase) == (TOTAL, "measured")
+    ]
+    start = "No claim was registered before the run, so every number is exploratory"
+    found = [e for e in totals if e.metric == totals[0].metric and bounded(e.point)]
+    if not found:
+        return f"{start}."
+    first = found[0]
+    low, high = (percent(f(e.point for e in found), signed=True) for f in (min, max))
+    if len(found) == 1:
+        size = f"{percent_interval(first.point, first.low, first.high)} in its one cell"
+    else:
+        size = f"between {low} and {high} in {len(found)} cells"
+    return f"{start}: {first.candidate} over {first.baseline} is {size} for {_what(first)}."
+
+
 def _what(estimate: Estimate) -> str:
-    name = estimate.metric.removesuffix("_ns").removesuffix("_bytes").replace("_", " ")
+    name = metric_words(estimate.metric)
     part = "" if estimate.part == "total" else f", {estimate.part}"
     first = "the first " if estimate.phase == "first" else ""
     return f"{first}{name}{part}"

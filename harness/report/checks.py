@@ -4,7 +4,7 @@ import msgspec
 import pandas as pd
 
 from harness.report.comparisons import cell_name, in_order
-from harness.report.data import PHASE_NAMES, TOTAL, Dataset, factors_text
+from harness.report.data import PHASE_NAMES, TOTAL, Dataset, factors_text, metric_words
 from harness.report.frames import estimates_frame
 from harness.report.numbers import NBSP, estimate_and_interval, percent
 from harness.report.table import Heading, Table
@@ -60,7 +60,7 @@ def crosscheck_table(data: Dataset) -> Table:
             0.01,
             signed=True,
         )
-        words = e.metric.rsplit("_", 1)[0].replace("_", " ")
+        words = metric_words(e.metric)
         paired = estimate_and_interval(e.point, e.low, e.high, 0.01, signed=True)
         rows.append(
             (

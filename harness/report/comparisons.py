@@ -13,6 +13,7 @@ from harness.report.data import (
     Dataset,
     factors_text,
     half_width,
+    metric_words,
 )
 from harness.report.emulation import Emulated, caption_note, label
 from harness.report.frames import estimates_frame
@@ -145,7 +146,14 @@ def comparison_tables(data: Dataset) -> list[Table]:
     ]
     for metric in sorted({e.metric for e in of} - other):
         rows = [e for e in of if e.metric == metric and e.candidate != data.aa_arm]
-        chosen.append((metric, f"{metric} against {base}.", rows, "Not measured in both arms."))
+        chosen.append(
+            (
+                metric,
+                f"{metric_words(metric).capitalize()} against {base}.",
+                rows,
+                "Not measured in both arms.",
+            )
+        )
     aa = [e for e in of if e.candidate == data.aa_arm and e.part == TOTAL and e.unit != "bytes"]
     chosen.append(
         ("aa", "Noise floor: the A/A copy against the baseline.", aa, "No A/A pair was measured.")

@@ -175,6 +175,11 @@ def half_width(estimate: Estimate | None) -> float:
     return float("nan") if estimate is None else estimate.high / 2 - estimate.low / 2
 
 
+def metric_words(metric: str) -> str:
+    """ "attestation latency" of ``attestation_latency_ns``."""
+    return metric.removesuffix("_ns").removesuffix("_bytes").replace("_", " ")
+
+
 def factors_text(factors: dict[str, Scalar]) -> str:
     """ "ak = rsa2048, ima_entries = 2000"; "no factors" for the only cell of a workload."""
     return ", ".join(f"{name} = {value}" for name, value in factors.items()) or "no factors"

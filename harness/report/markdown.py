@@ -14,7 +14,7 @@ def claims_markdown(data: Dataset, claims: Table) -> str:
     blocks = [
         f"**{markdown_escape(data.scenario.title)}**",
         markdown_escape(headline(data)),
-        _table(claims),
+        "" if claims.empty else _table(claims),
         _emulated(data),
         _bullets(warnings(data)),
     ]

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.report.data import ATTESTATION, LAUNCH, MEMORY, PHASE_NAMES, TOTAL, Dataset, cell_text
+from harness.report.data import (
+    ATTESTATION,
+    LAUNCH,
+    MEMORY,
+    PHASE_NAMES,
+    TOTAL,
+    Dataset,
+    cell_text,
+    metric_words,
+)
 from harness.report.emulation import caption_note, label
 from harness.report.numbers import estimate_and_interval, unit_for
 from harness.report.table import Heading, Table
@@ -40,8 +49,8 @@ def phase_tables(data: Dataset) -> list[Table]:
 def _by_arm(data: Dataset, name: str, caption: str, metric: str, phases: Sequence[str]) -> Table:
     frame = data.arm_means[data.arm_means["metric"] == metric].reset_index(drop=True)
     if frame.empty:
-        words = metric.rsplit("_", 1)[0].replace("_", " ")
-        return Table(name, caption, frame, missing=f"The metric {words} was not measured.")
+        missing = f"The metric {metric_words(metric)} was not measured."
+        return Table(name, caption, frame, missing=missing)
     arms = [
         arm
         for arm in (data.scenario.baseline, data.aa_arm, *data.candidates)

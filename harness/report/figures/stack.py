@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from harness.report.data import TOTAL
 from harness.report.figure import INK, grid
 from harness.report.figures.marks import OTHER
-from harness.report.numbers import estimate_and_interval
+from harness.report.numbers import bounded, estimate_and_interval
 
 THICK = 0.66
 
@@ -29,7 +29,12 @@ class Bar:
     @property
     def other(self) -> float:
         """Time of the total in no phase; negative where phases overlap."""
-        return self.total - sum(self.phases.values())
+        return self.total - self.phases_sum
+
+    @property
+    def phases_sum(self) -> float:
+        """Milliseconds in all phases."""
+        return sum(self.phases.values())
 
 
 def bar(label: str, position: float, rows: pd.DataFrame, parts: Sequence[str]) -> Bar | None:
@@ -43,40 +48,38 @@ def bar(label: str, position: float, rows: pd.DataFrame, parts: Sequence[str]) -
 
 
 def draw(axes: Axes, bars: Sequence[Bar], marks: dict[str, tuple[str, str]]) -> None:
-    """The bars, the total as a whisker with its interval, and the total in words."""
+    """The bars, the total as a tick with its interval, and the total in words.
+
+    An interval far wider than the bars is cut at the axis rather than squeezing all of them.
+    """
+    longest = max(max(item.total, item.phases_sum) for item in bars)
+    widest = max([longest, *(item.high for item in bars if bounded(item.high))])
+    limit = min(widest, 2 * longest)
     for item in bars:
-        left = 0.0
-        segments = [*item.phases.items(), (OTHER, max(item.other, 0.0))]
-        for part, width in segments:
-            colour, hatch = marks[part]
-            axes.barh(
-                item.position, width, THICK, left=left, fc=colour, ec=INK, hatch=hatch, lw=0.5
-            )
-            left += width
-        reach = [[max(item.total - item.low, 0)], [max(item.high - item.total, 0)]]
-        axes.errorbar(
-            item.total,
-            item.position,
-            xerr=reach,
-            fmt="|",
-            color=INK,
-            ms=11,
-            elinewidth=1.2,
-            capsize=3,
-        )
+        _draw_bar(axes, item, marks)
+        high = item.high if bounded(item.high) else item.total
         text, _ = estimate_and_interval(item.total, item.low, item.high)
-        end = max(left, item.high if item.high == item.high else item.total)
         axes.annotate(
-            text,
-            (end, item.position),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-        )
-    axes.set_xlim(0, 1.16 * max(max(b.total, sum(b.phases.values())) for b in bars))
+            text, (min(max(item.phases_sum, high), limit), item.position), xytext=(4, 0),
+            textcoords="offset points", va="center", fontsize=7.5,
+        )  # fmt: skip
+    axes.set_xlim(0, 1.16 * limit)
     axes.tick_params(axis="y", length=0)
     grid(axes, "x")
+
+
+def _draw_bar(axes: Axes, item: Bar, marks: dict[str, tuple[str, str]]) -> None:
+    left = 0.0
+    for part, width in [*item.phases.items(), (OTHER, max(item.other, 0.0))]:
+        colour, hatch = marks[part]
+        axes.barh(item.position, width, THICK, left=left, fc=colour, ec=INK, hatch=hatch, lw=0.5)
+        left += width
+    if bounded(item.low, item.high):
+        ends = [[item.total - item.low], [item.high - item.total]]
+        axes.errorbar(
+            item.total, item.position, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3
+        )
+    axes.plot(item.total, item.position, ls="", marker="|", color=INK, ms=11)
 
 
 def handles(parts: Sequence[str], marks: dict[str, tuple[str, str]], other: bool) -> list[Patch]:
@@ -89,7 +92,7 @@ def handles(parts: Sequence[str], marks: dict[str, tuple[str, str]], other: bool
 
 def overlap_note(bars: Sequence[Bar]) -> str:
     """A sentence if phases add up to more than the total that was timed."""
-    over = [item for item in bars if sum(item.phases.values()) > item.high]
+    over = [item for item in bars if item.phases_sum > item.high]
     if not over:
         return ""
     return (
