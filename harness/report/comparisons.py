@@ -112,13 +112,29 @@ def in_order(data: Dataset, estimates: Iterable[Estimate]) -> list[Estimate]:
 
 
 def comparison_tables(data: Dataset) -> list[Table]:
-    """Attestation, ablations, commands, launch, other metrics, and the A/A copies."""
+    """Attestation, ablations, commands, launch, other metrics, and last the A/A copies."""
     of = list(data.by_key.values())
-    lead = data.candidates[:1]
+    aa = [e for e in of if e.candidate == data.aa_arm and e.part == TOTAL and e.unit != "B"]
+    floor = "Noise floor: the A/A copy against the baseline."
+    chosen = [
+        *_main_choices(data, [e for e in of if e.candidate in data.candidates]),
+        *_other_choices(data, [e for e in of if e.candidate in data.candidates]),
+        ("aa", floor, aa, "No A/A pair was measured."),
+    ]
+    return [
+        comparison(data, name, caption, in_order(data, rows), missing)
+        for name, caption, rows, missing in chosen
+    ]
+
+
+# Name, caption, estimates, and the sentence in their place where there are none.
+_Choice = tuple[str, str, list[Estimate], str]
+
+
+def _main_choices(data: Dataset, of: list[Estimate]) -> list[_Choice]:
+    base, lead = data.scenario.baseline, data.candidates[:1]
     attestation = [e for e in of if e.metric == ATTESTATION and e.part == TOTAL]
-    other = {ATTESTATION, COMMANDS, LAUNCH, MEMORY}
-    base = data.scenario.baseline
-    chosen: list[tuple[str, str, list[Estimate], str]] = [
+    return [
         (
             "attestation",
             f"Attestation, end to end, against {base}; every cell by itself.",
@@ -128,37 +144,32 @@ def comparison_tables(data: Dataset) -> list[Table]:
         (
             "ablations",
             f"Ablation arms: attestation, end to end, against {base}.",
-            [e for e in attestation if e.candidate in data.candidates[1:]],
+            [e for e in attestation if e.candidate not in lead],
             "This campaign has no ablation arms for attestation.",
         ),
         (
             "commands",
             f"TPM commands against {base}.",
-            [e for e in of if e.metric == COMMANDS and e.candidate in data.candidates],
+            [e for e in of if e.metric == COMMANDS],
             "No TPM command was measured in both arms.",
         ),
         (
             "launch_comparison",
             f"Launch of vTPMs, total, against {base}.",
-            [e for e in of if (e.metric, e.part) == (LAUNCH, TOTAL) and e.candidate != data.aa_arm],
+            [e for e in of if (e.metric, e.part) == (LAUNCH, TOTAL)],
             "No launch was measured in both arms.",
         ),
     ]
-    for metric in sorted({e.metric for e in of} - other):
-        rows = [e for e in of if e.metric == metric and e.candidate != data.aa_arm]
-        chosen.append(
-            (
-                metric,
-                f"{metric_words(metric).capitalize()} against {base}.",
-                rows,
-                "Not measured in both arms.",
-            )
-        )
-    aa = [e for e in of if e.candidate == data.aa_arm and e.part == TOTAL and e.unit != "bytes"]
-    chosen.append(
-        ("aa", "Noise floor: the A/A copy against the baseline.", aa, "No A/A pair was measured.")
-    )
+
+
+def _other_choices(data: Dataset, of: list[Estimate]) -> list[_Choice]:
+    metrics = sorted({e.metric for e in of} - {ATTESTATION, COMMANDS, LAUNCH, MEMORY})
     return [
-        comparison(data, name, caption, in_order(data, rows), missing)
-        for name, caption, rows, missing in chosen
+        (
+            metric,
+            f"{metric_words(metric).capitalize()} against {data.scenario.baseline}.",
+            [e for e in of if e.metric == metric],
+            "Not measured in both arms.",
+        )
+        for metric in metrics
     ]
