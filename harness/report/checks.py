@@ -3,6 +3,7 @@
 import msgspec
 import pandas as pd
 
+from harness.model.estimate import Estimate
 from harness.report.comparisons import cell_name, in_order
 from harness.report.data import PHASE_NAMES, TOTAL, Dataset, factors_text, metric_words
 from harness.report.frames import estimates_frame
@@ -51,29 +52,6 @@ def crosscheck_table(data: Dataset) -> Table:
         for e in data.estimates.estimates
         if e.estimators_disagree or e.part == TOTAL or e in claimed
     ]
-    rows: list[tuple[str, ...]] = []
-    for e in in_order(data, chosen):
-        fieller = estimate_and_interval(
-            e.candidate_mean / e.baseline_mean - 1 if e.baseline_mean else float("nan"),
-            e.fieller_low,
-            e.fieller_high,
-            0.01,
-            signed=True,
-        )
-        words = metric_words(e.metric)
-        paired = estimate_and_interval(e.point, e.low, e.high, 0.01, signed=True)
-        rows.append(
-            (
-                cell_name(e),
-                f"{words}, {e.part}, {PHASE_NAMES.get(e.phase, e.phase)}",
-                e.candidate,
-                " ".join(paired),
-                " ".join(fieller),
-                percent(e.position_effect, signed=True).removesuffix(f"{NBSP}%"),
-                percent(e.sd_log).removesuffix(f"{NBSP}%"),
-                "disagree" if e.estimators_disagree else "agree",
-            )
-        )
     headings = (
         Heading("Cell", number=False),
         Heading("Value", number=False),
@@ -85,6 +63,23 @@ def crosscheck_table(data: Dataset) -> Table:
         Heading("Estimators", number=False),
     )
     caption = "Cross-check: position-adjusted paired ratio and ratio of arithmetic means."
-    frame = estimates_frame(data, in_order(data, chosen))
+    ordered = in_order(data, chosen)
+    frame, rows = estimates_frame(data, ordered), [_crosscheck_row(e) for e in ordered]
     missing = "There is no estimate to cross-check."
     return Table("crosscheck", caption, frame, headings, rows, missing=missing)
+
+
+def _crosscheck_row(e: Estimate) -> tuple[str, ...]:
+    ratio = e.candidate_mean / e.baseline_mean - 1 if e.baseline_mean else float("nan")
+    fieller = estimate_and_interval(ratio, e.fieller_low, e.fieller_high, 0.01, signed=True)
+    paired = estimate_and_interval(e.point, e.low, e.high, 0.01, signed=True)
+    return (
+        cell_name(e),
+        f"{metric_words(e.metric)}, {e.part}, {PHASE_NAMES.get(e.phase, e.phase)}",
+        e.candidate,
+        " ".join(paired),
+        " ".join(fieller),
+        percent(e.position_effect, signed=True).removesuffix(f"{NBSP}%"),
+        percent(e.sd_log).removesuffix(f"{NBSP}%"),
+        "disagree" if e.estimators_disagree else "agree",
+    )

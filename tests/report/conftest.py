@@ -7,7 +7,7 @@ from harness.model.estimate import CampaignEstimates
 from harness.report import render
 from harness.store import Campaign
 
-from . import synthetic
+from . import synthetic, synthetic_estimates
 
 STALE, FOREIGN = "figures/commands.pdf", "figures/mine.txt"
 
@@ -25,7 +25,7 @@ class Rendered:
 
 
 def rendered(campaign: Campaign, folder: Path) -> Rendered:
-    estimates = synthetic.estimates(campaign)
+    estimates = synthetic_estimates.estimates(campaign)
     render(campaign, estimates, folder)
     return Rendered(campaign, estimates, folder)
 

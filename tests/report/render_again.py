@@ -5,8 +5,8 @@ from pathlib import Path
 
 from harness.report import render
 
-from . import synthetic
+from . import synthetic, synthetic_estimates
 
 if __name__ == "__main__":
     campaign = synthetic.campaign(Path("results/synthetic"))
-    render(campaign, synthetic.estimates(campaign), Path(sys.argv[1]))
+    render(campaign, synthetic_estimates.estimates(campaign), Path(sys.argv[1]))

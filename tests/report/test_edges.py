@@ -14,7 +14,7 @@ from harness.report.figures import claims, cost
 from harness.report.numbers import NBSP, UNBOUNDED
 from harness.store import Campaign
 
-from . import synthetic
+from . import synthetic_estimates
 from .conftest import Rendered
 
 LARGEST = 1.7976931348623157e308
@@ -38,7 +38,7 @@ def test_a_campaign_in_which_nothing_worked_still_gives_a_page(
     report: Rendered, tmp_path: Path
 ) -> None:
     campaign = nothing_ok(report.campaign)
-    render(campaign, synthetic.estimates(campaign), tmp_path)
+    render(campaign, synthetic_estimates.estimates(campaign), tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "No trial gave a number, so there is nothing to show over time." in text
     assert "<td>swtpm did not start</td>" in text

@@ -14,7 +14,7 @@ import pytest
 from harness.report.data import Dataset
 from harness.report.figures.drift import trial_scores
 
-from . import synthetic
+from . import synthetic, synthetic_estimates
 from .conftest import FOREIGN, STALE, Rendered
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +169,9 @@ def test_figures_of_an_earlier_report_do_not_survive(sparse: Rendered) -> None:
 def test_a_million_samples_are_grouped_in_a_fraction_of_the_time_of_a_report() -> None:
     campaign = synthetic.campaign(Path("results/big"), iterations=560)
     assert len(campaign.samples) > 1_000_000
-    data = Dataset(campaign, synthetic.estimates(synthetic.campaign(Path("results/s"), blocks=4)))
+    data = Dataset(
+        campaign, synthetic_estimates.estimates(synthetic.campaign(Path("results/s"), blocks=4))
+    )
     start = time.process_time()
     assert len(data.arm_means) > 200
     assert time.process_time() - start < 4.0
