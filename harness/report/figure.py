@@ -128,7 +128,7 @@ def save(plot: Plot, folder: Path) -> str:
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-        figure.set_layout_engine("none")  # laid out once, not once per format
+        figure.set_layout_engine(None)  # laid out once; "none" would still draw twice per format
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = _themable(buffer.getvalue())
