@@ -85,7 +85,8 @@ install_packages() {
 }
 
 fingerprint() {
-    { cat "$LOCK" pyproject.toml "$PACKAGES" scripts/setup.sh && echo "$ROOT $python"; } |
+    { cat "$LOCK" pyproject.toml setup.py harness/framework/vtpm/serve.c \
+        harness/framework/vtpm/native_build.py "$PACKAGES" scripts/setup.sh && echo "$ROOT $python"; } |
         sha256sum | cut -d' ' -f1
 }
 

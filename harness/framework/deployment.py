@@ -33,7 +33,7 @@ from harness.framework.tee.csv_processor import launch_digest
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import AkKind, TpmKey
 from harness.framework.tpm.swtpm import Swtpm
-from harness.framework.tpm.tcti import StreamTcti, open_esapi
+from harness.framework.tpm.tcti import StreamTcti, bound_waiting, open_esapi
 from harness.framework.verify.policy import TeeRoot
 from harness.framework.vtpm import channel, isolation
 from harness.framework.vtpm.channel import ChannelIdentity
@@ -295,6 +295,7 @@ class Deployment:
         wire.send(stream, {"op": "attach", "instance": instance})
         if self._channel == "tls":
             stream = channel.connect_tls(stream, self._identity, service, SERVICE_NAME)
+        bound_waiting(stream)
         launched = Launched(
             certificate=answer["ak_certificate"],
             chain=tuple(answer["issuer_chain"]),

@@ -34,9 +34,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def service_components() -> dict[str, Path]:
-    """What the launch digest of the vTPM service covers: every source file of the framework."""
+    """What the launch digest of the vTPM service covers: all of the framework's code."""
     return {
-        f"framework/{path.relative_to(_PACKAGE)}": path for path in sorted(_PACKAGE.rglob("*.py"))
+        f"framework/{path.relative_to(_PACKAGE)}": path
+        for pattern in ("*.py", "*.so")
+        for path in sorted(_PACKAGE.rglob(pattern))
     }
 
 

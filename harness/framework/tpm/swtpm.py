@@ -11,11 +11,10 @@ from typing import Self
 from tpm2_pytss import TPM2_SU
 
 from harness.framework.errors import FrameworkError
-from harness.framework.tpm.tcti import StreamTcti, open_esapi
+from harness.framework.tpm.tcti import StreamTcti, bound_waiting, open_esapi
 
 _START_TIMEOUT_S = 10.0
 _LISTEN_TIMEOUT_S = 2.0
-_COMMAND_TIMEOUT_S = 60.0
 _MAX_SOCKET_PATH = 100
 
 
@@ -71,7 +70,7 @@ class Swtpm:
     def connect(self) -> socket.socket:
         """The data connection; swtpm serves one at a time."""
         stream = socket.socket(socket.AF_UNIX)
-        stream.settimeout(_COMMAND_TIMEOUT_S)
+        bound_waiting(stream)
         # swtpm binds its socket a moment before it listens.
         deadline = time.monotonic() + _LISTEN_TIMEOUT_S
         while True:

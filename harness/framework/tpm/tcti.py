@@ -1,6 +1,8 @@
 """TCTIs (TCG TSS 2.0) that every arm shares, so that ratios compare TPMs only."""
 
 import socket
+import ssl
+import struct
 from typing import Any
 
 from tpm2_pytss import ESAPI, PyTCTI
@@ -9,6 +11,15 @@ from harness.framework.errors import FrameworkError
 from harness.framework.tpm.libtpms import MAX_COMMAND_BYTES, LibTpms
 
 _HEADER_BYTES = 10
+_COMMAND_TIMEOUT_S = 60
+
+
+def bound_waiting(stream: socket.socket) -> None:
+    """Let the kernel end a wait for a TPM: Python's own timeouts cost a poll per command."""
+    limit = struct.pack("ll", _COMMAND_TIMEOUT_S, 0)
+    stream.settimeout(None)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def read_message(stream: socket.socket, first: bytes = b"") -> bytes:
@@ -46,13 +57,15 @@ class StreamTcti(PyTCTI):  # type: ignore[misc]
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
+        # On an SSLSocket, ``sendall`` is Python that slices; ``write`` sends the whole record.
+        self._send = stream.write if isinstance(stream, ssl.SSLSocket) else stream.sendall
         self.round_trips = 0
         super().__init__(max_size=MAX_COMMAND_BYTES)
 
     def do_transmit(self, command: bytes) -> None:
         """Send one command."""
         self.round_trips += 1
-        self._stream.sendall(command)
+        self._send(command)
 
     def do_receive(self, timeout: int) -> bytes:  # noqa: ARG002 - set by the TCTI interface
         """Wait for the response; the stream's own timeout bounds it."""

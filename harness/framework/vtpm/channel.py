@@ -57,6 +57,14 @@ class ChannelIdentity:
         )
         return cls(name, key, certificate.public_bytes(serialization.Encoding.DER))
 
+    def private_der(self) -> bytes:
+        """The key (SEC 1, DER), for the TLS library of this process."""
+        return self.key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+
     @property
     def spki(self) -> bytes:
         """SubjectPublicKeyInfo of the key (DER)."""
@@ -119,29 +127,18 @@ def _pem_in_memory(identity: ChannelIdentity) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _context(identity: ChannelIdentity, peer: bytes, role: ssl._SSLMethod) -> ssl.SSLContext:
-    context = ssl.SSLContext(role)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=peer)
-    with _pem_in_memory(identity) as path:
-        context.load_cert_chain(path)
-    return context
-
-
-def serve_tls(stream: socket.socket, identity: ChannelIdentity, peer: bytes) -> ssl.SSLSocket:
-    """The service's end; only the pod whose certificate is ``peer`` gets in."""
-    context = _context(identity, peer, ssl.PROTOCOL_TLS_SERVER)
-    # The pin is the authentication; a resumed session would skip it, so there are no tickets.
-    context.num_tickets = 0
-    return context.wrap_socket(stream, server_side=True)
-
-
 def connect_tls(
     stream: socket.socket, identity: ChannelIdentity, peer: bytes, name: str
 ) -> ssl.SSLSocket:
-    """The pod's end; only the service whose certificate is ``peer`` is spoken to."""
-    context = _context(identity, peer, ssl.PROTOCOL_TLS_CLIENT)
+    """The pod's end; only the service whose certificate is ``peer`` is spoken to.
+
+    The service's end is ``vtpm_serve_tls`` in serve.c. Raises ``OSError`` when it refuses.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=peer)
+    with _pem_in_memory(identity) as path:
+        context.load_cert_chain(path)
     return context.wrap_socket(stream, server_hostname=name)
 
 

@@ -18,12 +18,13 @@ from harness.framework import wire
 from harness.framework.errors import FrameworkError
 from harness.framework.tpm import keys
 from harness.framework.tpm.libtpms import LibTpms
-from harness.framework.tpm.tcti import LocalTcti, open_esapi, read_message
-from harness.framework.vtpm.channel import ChannelIdentity, serve_tls
+from harness.framework.tpm.tcti import LocalTcti, open_esapi
+from harness.framework.vtpm._native import lib
+from harness.framework.vtpm.channel import ChannelIdentity
 from harness.framework.vtpm.state import EncryptedState
 
 Channel = Literal["tls", "none"]
-_HANDSHAKE_TIMEOUT_S = 10.0
+_HANDSHAKE_TIMEOUT_S = 10
 
 
 class Instance:
@@ -36,7 +37,6 @@ class Instance:
         self._identity = identity
         self._pod = pod
         self._channel = channel
-        self._lock = threading.Lock()
         self._tpm: LibTpms | None = None
         self._names: dict[str, Any] = {}
 
@@ -111,25 +111,22 @@ class Instance:
         return {"secret": secret}
 
     def _serve(self, stream: socket.socket) -> None:
-        """One pod connection: each message is a TPM command, answered in order."""
-        tpm = self._tpm
-        if tpm is None:
+        """One pod connection, in compiled code without the GIL (serve.c) until the pod leaves.
+
+        A peer that is unknown or sends no TPM command loses its connection, nothing else.
+        """
+        if self._tpm is None:
             stream.close()
             return
-        try:
-            if self._channel == "tls":
-                stream.settimeout(_HANDSHAKE_TIMEOUT_S)
-                stream = serve_tls(stream, self._identity, self._pod)
-                stream.settimeout(None)
-            while command := read_message(stream):
-                with self._lock:
-                    response = tpm.process(command)
-                stream.sendall(response)
-        except (OSError, FrameworkError):
-            # The peer is gone, unknown, or sent no TPM command: its connection ends, nothing else.
-            pass
-        finally:
-            stream.close()
+        with stream:
+            if self._channel == "none":
+                lib.vtpm_serve_plain(stream.fileno())
+                return
+            key, certificate = self._identity.private_der(), self._identity.certificate
+            lib.vtpm_serve_tls(
+                stream.fileno(), key, len(key), certificate, len(certificate),
+                self._pod, len(self._pod), _HANDSHAKE_TIMEOUT_S,
+            )  # fmt: skip
 
 
 def spawn(
