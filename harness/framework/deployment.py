@@ -5,6 +5,7 @@ for hardware is named by ``policy_trust`` and by the caller's provenance.
 """
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -16,23 +17,23 @@ from typing import Any, NamedTuple, Self
 
 from tpm2_pytss import ESAPI
 
-from harness.framework import wire
+from harness.framework import attester, wire
 from harness.framework.errors import FrameworkError
 from harness.framework.evidence import binding, bundle
-from harness.framework.evidence.bundle import Evidence, LaunchClaims, Quote, TeeEvidence
+from harness.framework.evidence.bundle import LaunchClaims, Quote, TeeEvidence
 from harness.framework.hardware_tpm.hardware_tpm import Issuer
 from harness.framework.host.platform import (
     HostPlatform,
+    hardware_tpm,
     pod_components,
     run_agent,
     service_components,
-    state_copy,
 )
+from harness.framework.lifetime import die_with_parent
 from harness.framework.tee.csv_device import GuestDevice, serve_guest
 from harness.framework.tee.csv_processor import launch_digest
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import AkKind, TpmKey
-from harness.framework.tpm.swtpm import Swtpm
 from harness.framework.tpm.tcti import StreamTcti, bound_waiting, open_esapi
 from harness.framework.verify.policy import TeeRoot
 from harness.framework.vtpm import channel, isolation
@@ -40,9 +41,8 @@ from harness.framework.vtpm.channel import ChannelIdentity
 from harness.framework.vtpm.instance import Channel
 from harness.framework.vtpm.service import SERVICE_NAME
 
-__all__ = ["Deployment", "FrameworkPod", "HostPlatform", "TrustMaterial", "quote_with_values"]
+__all__ = ["Deployment", "FrameworkPod", "HostPlatform", "TrustMaterial"]
 
-QUOTED_PCRS = tuple(range(11))
 _START_TIMEOUT_S = 20.0
 _TIMEOUT_S = 60.0
 
@@ -54,7 +54,6 @@ class TrustMaterial(NamedTuple):
     crls: tuple[bytes, ...]
     tee_root: TeeRoot
     measurements: tuple[bytes, ...]
-    host_ak_name: bytes
 
 
 class Launched(NamedTuple):
@@ -88,25 +87,17 @@ class FrameworkPod:
         observer: Callable[[str], None] | None = None,
     ) -> bytes:
         """Evidence for ``nonce``, in wire form; ``observer`` hears each stage begin."""
-        stage = observer or _unobserved
-        stage("quote")
-        attest, signature, values = quote_with_values(self.ectx, self.ak, nonce)
-        stage("report")
+        return attester.attest(
+            self.ectx, self.ak, nonce, (boot_log, ima_log), partial(self._proofs, nonce), observer
+        )
+
+    def _proofs(self, nonce: bytes, attest: bytes) -> dict[str, Any]:
         fresh, deep = self._deployment.extras(nonce, attest)
-        stage("logs")
-        boot, ima = bytes(boot_log), bytes(ima_log)
-        stage("serialise")
-        evidence = bundle.encode_evidence(
-            Evidence(
-                version=bundle.EVIDENCE_VERSION, nonce=nonce, ak_public=self.ak.public,
-                quote=Quote(attest=attest, signature=signature), pcr_values=values,
-                boot_log=boot, ima_log=ima, ak_certificate=self.launched.certificate,
-                issuer_chain=self.launched.chain, launch=self.launched.claims,
-                launch_report=self.launched.report, fresh_report=fresh, deep_quote=deep,
-            )
-        )  # fmt: skip
-        stage("done")
-        return evidence
+        return {
+            "ak_certificate": self.launched.certificate, "issuer_chain": self.launched.chain,
+            "launch": self.launched.claims, "launch_report": self.launched.report,
+            "fresh_report": fresh, "deep_quote": deep,
+        }  # fmt: skip
 
     def close(self) -> None:
         """Close the connection to the vTPM."""
@@ -118,18 +109,6 @@ class FrameworkPod:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def quote_with_values(
-    ectx: ESAPI, ak: TpmKey, nonce: bytes
-) -> tuple[bytes, bytes, dict[int, bytes]]:
-    """A quote over the nonce and the PCR values that it covers, the same in every arm."""
-    attest, signature = keys.quote(ectx, ak.handle, binding.quote_qualifier(nonce), QUOTED_PCRS)
-    return attest, signature, keys.read_pcrs(ectx, QUOTED_PCRS)
-
-
-def _unobserved(_stage: str) -> None:
-    pass
 
 
 class Deployment:
@@ -185,7 +164,9 @@ class Deployment:
 
     def _start(self) -> None:
         self._workdir.mkdir(parents=True, exist_ok=True)
-        tpm = Swtpm(state_copy(self._host, self._workdir)).start()
+        for left_over in ("hardware-tpm", "state", "bundle", "oci"):
+            shutil.rmtree(self._workdir / left_over, ignore_errors=True)
+        tpm = hardware_tpm(self._host, self._workdir).start()
         self._stack.append(tpm.stop)
         processor = self._host.processor
         service = processor.launch(service_components())
@@ -241,11 +222,13 @@ class Deployment:
         return stream
 
     def _child(self, work: Callable[[], None]) -> None:
-        """Run one role in a process of its own."""
+        """Run one role in a process of its own, which ends with this one."""
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
+                die_with_parent(parent)
                 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
                 work()
                 status = 0
@@ -338,7 +321,6 @@ class Deployment:
                 name="software secure processor", tee="csv", kind="emulated", root=self._tee_root
             ),
             measurements=(launch_digest(service_components()), launch_digest(pod_components())),
-            host_ak_name=b"",
         )
 
 

@@ -4,14 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.framework.evidence.binding import quote_qualifier
-from harness.framework.evidence.bundle import EVIDENCE_VERSION, Evidence, Quote, encode_evidence
+from harness.framework import attester
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import AK_HANDLE, AkKind
 from harness.framework.tpm.swtpm import Swtpm
 from harness.framework.tpm.tcti import StreamTcti, open_esapi
-
-_PCRS = tuple(range(11))
 
 
 class SoftwareTpmPod:
@@ -55,31 +52,11 @@ class SoftwareTpmPod:
         observer: Callable[[str], None] | None = None,
     ) -> bytes:
         """Evidence without certificates: the verifier knows the key."""
-        begin = observer or _unobserved
-        begin("report")
-        begin("quote")
-        attest, signature = keys.quote(self.ectx, self.ak.handle, quote_qualifier(nonce), _PCRS)
-        values = keys.read_pcrs(self.ectx, _PCRS)
-        begin("logs")
-        evidence = Evidence(
-            version=EVIDENCE_VERSION,
-            nonce=nonce,
-            ak_public=self.ak.public,
-            quote=Quote(attest, signature),
-            pcr_values=values,
-            boot_log=boot_log,
-            ima_log=ima_log,
+        return attester.attest(
+            self.ectx, self.ak, nonce, (boot_log, ima_log), lambda _quote: {}, observer
         )
-        begin("serialise")
-        encoded = encode_evidence(evidence)
-        begin("done")
-        return encoded
 
     def close(self) -> None:
         """End the swtpm; safe to call twice."""
         self._stream.close()
         self._swtpm.stop()
-
-
-def _unobserved(_stage: str) -> None:
-    """Nobody watches."""

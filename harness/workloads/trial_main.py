@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from harness.framework.lifetime import end_group_with_parent
 from harness.model.errors import AttestbenchError, EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
-from harness.workloads.lifetime import end_group_with_parent
 
 WORKLOADS = ("attestation", "tpm_commands", "vtpm_launch")
 

@@ -19,6 +19,7 @@ from typing import Self
 import msgspec
 
 from harness.framework.errors import FrameworkError
+from harness.framework.lifetime import die_with_parent
 from harness.framework.verify import (
     Challenge,
     Policy,
@@ -28,7 +29,6 @@ from harness.framework.verify import (
     load_policy,
     verify,
 )
-from harness.workloads.lifetime import die_with_parent
 
 CHALLENGE_LIFETIME_S = 60.0
 _ANSWER_TIMEOUT_S = 60.0

@@ -20,6 +20,11 @@ from harness.framework.tpm.keys import area_is_attestation_key, make_credential
 
 _ROOT_DAYS, _HOST_DAYS, _CRL_DAYS = 3650, 365, 7
 _SECRET_BYTES = 32
+_ISSUES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+    encipher_only=False, decipher_only=False,
+)  # fmt: skip
 _EK_EKU = x509.ObjectIdentifier("2.23.133.8.1")
 
 
@@ -71,15 +76,10 @@ class Authority:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("attestbench authority")
-        usage = x509.KeyUsage(
-            digital_signature=False, content_commitment=False, key_encipherment=False,
-            data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
-            encipher_only=False, decipher_only=False,
-        )  # fmt: skip
         certificate = (
             _builder(name, name, key.public_key(), _ROOT_DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(_ISSUES, critical=True)
             .sign(key, hashes.SHA256())
         )
         private = key.private_bytes(
@@ -130,11 +130,6 @@ class Authority:
             )
         keys = enrolment.keys
         subject = _name(f"hardware TPM of {keys.host}")
-        usage = x509.KeyUsage(
-            digital_signature=False, content_commitment=False, key_encipherment=False,
-            data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
-            encipher_only=False, decipher_only=False,
-        )  # fmt: skip
         host = bundle.encode(HostBinding(host=keys.host, ak_name=keys.ak_name))
         certificate = (
             _builder(
@@ -143,8 +138,12 @@ class Authority:
                 public_key_of(issuing or keys.ak_public),
                 _HOST_DAYS,
             )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(_ISSUES, critical=True)
             .add_extension(
                 x509.UnrecognizedExtension(x509.ObjectIdentifier(binding.HOST_OID), host),
                 critical=False,
@@ -197,6 +196,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Any, days: int) -> x509
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 

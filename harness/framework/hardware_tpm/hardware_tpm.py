@@ -33,6 +33,11 @@ _RSA_EK_HANDLE = 0x81010001
 _RSA_EK_CERTIFICATE = 0x01C00002
 _NV_CHUNK = 512
 _LEAF_DAYS = 90
+_SIGNS = x509.KeyUsage(
+    digital_signature=True, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, key_cert_sign=False, crl_sign=False,
+    encipher_only=False, decipher_only=False,
+)  # fmt: skip
 PLATFORM_PCRS = tuple(range(8))
 
 
@@ -114,11 +119,6 @@ class HardwareTpm:
         ):  # fmt: skip
             raise FrameworkError(f"instance {pending.instance}: launch claims are for another key")
         now = datetime.datetime.now(datetime.UTC)
-        usage = x509.KeyUsage(
-            digital_signature=True, content_commitment=False, key_encipherment=False,
-            data_encipherment=False, key_agreement=False, key_cert_sign=False, crl_sign=False,
-            encipher_only=False, decipher_only=False,
-        )  # fmt: skip
         launch = bundle.encode(binding.launch_binding(claims, report, measurement))
         name = x509.NameAttribute(x509.NameOID.COMMON_NAME, f"vTPM {claims.instance}"[:64])
         uri = x509.UniformResourceIdentifier(binding.INSTANCE_URI_PREFIX + claims.instance)
@@ -130,8 +130,12 @@ class HardwareTpm:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(minutes=5))
             .not_valid_after(now + datetime.timedelta(days=_LEAF_DAYS))
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._issuer.public_key()),
+                critical=False,
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(_SIGNS, critical=True)
             .add_extension(
                 x509.ExtendedKeyUsage([x509.ObjectIdentifier(binding.AIK_EKU_OID)]), critical=False
             )

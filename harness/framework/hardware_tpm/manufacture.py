@@ -1,5 +1,7 @@
 """A stand-in for a hardware TPM: a swtpm whose EK certificate a local manufacturer CA issued."""
 
+import os
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,17 +41,26 @@ def manufacture(directory: Path) -> None:
         f"create_certs_tool_config={manufacturer}/localca.conf\n"
         f"create_certs_tool_options={manufacturer}/localca.options\n"
     )
+    descriptor = os.open(chip_key(directory), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
     done = subprocess.run(
         [
             "swtpm_setup", "--tpm2", "--tpmstate", f"dir://{tpm}",
             "--config", str(manufacturer / "setup.conf"),
             "--create-ek-cert", "--create-platform-cert", "--lock-nvram", "--overwrite",
+            "--keyfile", str(chip_key(directory)), "--cipher", "aes-256-cbc",
         ],
         capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         last = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["no output"]
         raise FrameworkError(f"swtpm_setup could not make a TPM in {tpm}: {last[0]}")
+
+
+def chip_key(directory: Path) -> Path:
+    """The file whose key encrypts the stand-in's state, as a chip's package would."""
+    return directory / "chip.key"
 
 
 def manufacturer_chain(directory: Path) -> tuple[bytes, bytes]:

@@ -21,7 +21,7 @@ from harness.framework.evidence import binding, bundle
 from harness.framework.evidence.bundle import LaunchClaims, TeeEvidence
 from harness.framework.hardware_tpm import HardwareTpm
 from harness.framework.hardware_tpm.hardware_tpm import Issuer, Pending, enrol
-from harness.framework.hardware_tpm.manufacture import manufacture, manufacturer_chain
+from harness.framework.hardware_tpm.manufacture import chip_key, manufacture, manufacturer_chain
 from harness.framework.tee import verifier
 from harness.framework.tee.csv_processor import SoftwareProcessor, launch_digest, open_processor
 from harness.framework.tpm.swtpm import Swtpm
@@ -67,7 +67,7 @@ class HostPlatform:
         manufacture(directory)
         authority = Authority.create(directory / "authority")
         open_processor(directory / "processor")
-        with Swtpm(directory / "tpm") as tpm, tpm.connect() as stream:
+        with Swtpm(directory / "tpm", chip_key(directory)) as tpm, tpm.connect() as stream:
             ectx = open_esapi(StreamTcti(stream))
             try:
                 chain = enrol(ectx, host, authority, manufacturer_chain(directory))
@@ -204,11 +204,11 @@ def run_agent(platform: HostPlatform, tpm: Swtpm, issuer: Issuer, listener: sock
         threading.Thread(target=agent.serve, args=(connection,), daemon=True).start()
 
 
-def state_copy(platform: HostPlatform, directory: Path) -> Path:
-    """A copy of the hardware TPM's state, so that every deployment starts from the same TPM."""
+def hardware_tpm(platform: HostPlatform, directory: Path) -> Swtpm:
+    """The host's TPM on a copy of its state, so that every deployment starts from the same TPM."""
     target = directory / "hardware-tpm"
     shutil.copytree(
         platform.directory / "tpm", target, ignore=shutil.ignore_patterns("*.sock*", ".lock")
     )
     os.chmod(target, 0o700)
-    return target
+    return Swtpm(target, chip_key(platform.directory))

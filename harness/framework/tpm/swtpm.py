@@ -1,9 +1,11 @@
 """A swtpm process: the hardware TPM's stand-in, and the plain software TPM of the baseline."""
 
+import os
 import shutil
 import socket
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +13,7 @@ from typing import Self
 from tpm2_pytss import TPM2_SU
 
 from harness.framework.errors import FrameworkError
+from harness.framework.lifetime import die_with_parent
 from harness.framework.tpm.tcti import StreamTcti, bound_waiting, open_esapi
 
 _START_TIMEOUT_S = 10.0
@@ -18,13 +21,21 @@ _LISTEN_TIMEOUT_S = 2.0
 _MAX_SOCKET_PATH = 100
 
 
+def _key_option(key_file: Path) -> str:
+    return f"file={key_file},mode=aes-256-cbc,format=hex"
+
+
 class Swtpm:
     """Runs ``swtpm socket`` on unix sockets in ``directory``, which also holds its state.
+
+    ``key_file`` (32 bytes in hex) encrypts the state: it stands for the chip that a hardware
+    TPM's keys never leave.
 
     Raises ``FrameworkError`` when swtpm is missing or does not answer.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, key_file: Path | None = None) -> None:
+        self._key_file = key_file
         self.directory = directory.resolve()
         self.socket_path = self.directory / "tpm.sock"
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,8 +67,10 @@ class Swtpm:
                 "--ctrl", f"type=unixio,path={self.socket_path}.ctrl",
                 "--flags", "not-need-init,startup-clear",
                 "--log", f"file={log},level=1",
+                *([] if self._key_file is None else ["--key", _key_option(self._key_file)]),
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - no other threads yet
         )  # fmt: skip
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self.socket_path.exists():

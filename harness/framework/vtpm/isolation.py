@@ -91,12 +91,14 @@ class Container:
     ) -> None:
         self._isolation = isolation
         self._name = f"attestbench-{secrets.token_hex(6)}"
+        self._directory = directory
         self._log = directory / "service.log"
         command = [sys.executable, "-m", module, *arguments]
         if isolation.runtime is not None:
             _write_bundle(directory / "bundle", command, (state,))
             command = [
-                isolation.runtime, "run", "--bundle", str(directory / "bundle"),
+                isolation.runtime, "--root", str(directory / "oci"), "run",
+                "--bundle", str(directory / "bundle"),
                 "--preserve-fds", str(len(descriptors)), self._name,
             ]  # fmt: skip
         self._process = _start(command, descriptors, self._log)
@@ -117,7 +119,10 @@ class Container:
                 self._process.wait()
         if self._isolation.runtime is not None:
             subprocess.run(
-                [self._isolation.runtime, "delete", "--force", self._name],
+                [
+                    self._isolation.runtime, "--root", str(self._directory / "oci"),
+                    "delete", "--force", self._name,
+                ],
                 stdin=subprocess.DEVNULL, capture_output=True, check=False,
                 timeout=_PROBE_TIMEOUT_S,
             )  # fmt: skip

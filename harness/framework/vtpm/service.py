@@ -82,10 +82,14 @@ class Service:
         )
 
     def run(self) -> None:
-        """Serve until the listener is closed."""
+        """Serve until the host's agent is gone."""
         self._selector.register(self._listener, selectors.EVENT_READ, None)
+        self._selector.register(self._agent, selectors.EVENT_READ, None)
         while True:
             for key, _ in self._selector.select():
+                if key.fileobj is self._agent:
+                    # It speaks only when asked, so this is its end: no host, no vTPMs.
+                    return
                 if key.fileobj is self._listener:
                     stream, _address = self._listener.accept()
                     stream.settimeout(_CONTROL_TIMEOUT_S)

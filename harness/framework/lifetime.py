@@ -1,4 +1,4 @@
-"""Processes of a trial end with the one that started them, however that one ends."""
+"""Processes end with the one that started them, however that one ends."""
 
 import ctypes
 import os
