@@ -15,12 +15,13 @@ from harness.cli.common import (
     results_option,
     text_table,
 )
+from harness.model.errors import InputError
 from harness.model.plan import PilotDecision
 from harness.model.scenario import Cell, PlannedTrial, Scenario
 from harness.run import Forecast
 from harness.scenario import cells_of, find_scenario, load_scenario
 from harness.schedule import plan_trials
-from harness.store import read_header
+from harness.store import read_estimates, read_header
 
 
 class CellPlan(msgspec.Struct):
@@ -87,7 +88,7 @@ def make_plan(scenario: Scenario, results: Path) -> Plan:
         trials=len(trials),
         seconds=forecast.seconds(counts),
         time_source=source,
-        claims=_claim_plans(scenario, decisions),
+        claims=_claim_plans(scenario, decisions, results / scenario.name),
         order=trials,
     )
 
@@ -115,24 +116,36 @@ def _cell_plan(
     )
 
 
-def _claim_plans(scenario: Scenario, decisions: dict[str, PilotDecision]) -> list[ClaimPlan]:
+def _claim_plans(
+    scenario: Scenario, decisions: dict[str, PilotDecision], directory: Path
+) -> list[ClaimPlan]:
     from harness.stats.size import planned_mde
 
     workloads = {workload.name: workload for workload in scenario.workloads}
+    measured = _measured_spreads(directory)
     plans = []
     for claim in scenario.claims:
         workload = workloads[claim.workload]
-        blocks = workload.blocks or workload.pilot or 0
-        sd_log, source = scenario.assumed_sd_log, "assumed_sd_log of the scenario"
         decision = decisions.get(claim.workload)
-        if decision is not None:
-            blocks = decision.blocks
-            size = next(size for size in decision.claims if size.claim_id == claim.id)
-            if size.sd_log is not None:
-                sd_log, source = size.sd_log, "the pilot"
+        blocks = decision.blocks if decision else workload.blocks or workload.pilot or 0
+        sizes = {size.claim_id: size.sd_log for size in decision.claims} if decision else {}
+        sd_log, source = sizes.get(claim.id), "the pilot"
+        if sd_log is None:
+            sd_log, source = measured.get(claim.id), f"estimates of {directory.name}"
+        if sd_log is None:
+            sd_log, source = scenario.assumed_sd_log, "assumed_sd_log of the scenario"
         mde = planned_mde(sd_log, blocks)
         plans.append(ClaimPlan(claim.id, blocks, sd_log, source, mde))
     return plans
+
+
+def _measured_spreads(directory: Path) -> dict[str, float]:
+    """Spread of each claim's log ratios where the campaign has been estimated."""
+    try:
+        claims = read_estimates(directory).claims
+    except InputError:  # not estimated yet, or damaged: `report` says so
+        return {}
+    return {claim.claim_id: claim.estimate.sd_log for claim in claims if claim.estimate}
 
 
 def _print(made: Plan, scenario: Scenario, order: bool) -> None:

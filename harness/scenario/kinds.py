@@ -78,10 +78,10 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         },
         {"ak": _AK, "ima_entries": ValueRule(int, low=1, high=1_000_000)},
         {},
-        3.0,
-        0.03,
+        0.8,
+        0.012,
     ),
-    "tpm_commands": WorkloadKind("process", {"tpm_command_latency_ns": None}, {}, {}, 3.0, 0.1),
+    "tpm_commands": WorkloadKind("process", {"tpm_command_latency_ns": None}, {}, {}, 5.0, 0.1),
     "vtpm_launch": WorkloadKind(
         "process",
         {
@@ -99,8 +99,8 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         },
         {"instances": ValueRule(int, low=1, high=256), "ak": _AK},
         {},
-        3.0,
-        0.8,
+        0.4,
+        0.2,
     ),
     "fake": WorkloadKind(
         "fake",

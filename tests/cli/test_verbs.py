@@ -133,6 +133,19 @@ def test_plan_takes_time_and_spread_from_earlier_results(
     assert known["seconds"] == pytest.approx(took, rel=0.01)
 
 
+def test_plan_without_a_pilot_takes_the_spread_from_the_estimates(
+    output: Output, tmp_path: Path
+) -> None:
+    path = tmp_path / "demo.toml"
+    path.write_text(scenario_text(blocks="blocks = 6", tail=claim_text()))
+    assert invoke(["run", str(path), "--results", str(tmp_path), "--quiet"]) == 0
+    output.text("status", "demo", "--results", str(tmp_path))
+    (claim,) = output.json("plan", str(path), "--results", str(tmp_path))["claims"]
+    estimates = json.loads((tmp_path / "demo/estimates.json").read_text())
+    assert claim["source"] == "estimates of demo"
+    assert claim["sd_log"] == estimates["claims"][0]["estimate"]["sd_log"]
+
+
 def test_plan_for_people_shows_order_and_detectable_effect(output: Output, scenario: str) -> None:
     text = output.text("plan", scenario, "--order")
     assert "claim-slow: 8 blocks detect +" in text
