@@ -15,12 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from tpm2_pytss import ESAPI
-
-from harness.framework import attester, wire
+from harness.framework import wire
 from harness.framework.errors import FrameworkError
 from harness.framework.evidence import binding, bundle
-from harness.framework.evidence.bundle import LaunchClaims, Quote, TeeEvidence
+from harness.framework.evidence.bundle import Quote, TeeEvidence
 from harness.framework.hardware_tpm.hardware_tpm import Issuer
 from harness.framework.host.platform import (
     HostPlatform,
@@ -32,13 +30,13 @@ from harness.framework.host.platform import (
 from harness.framework.lifetime import die_with_parent
 from harness.framework.tee.csv_device import GuestDevice, serve_guest
 from harness.framework.tee.csv_processor import launch_digest
-from harness.framework.tpm import keys
-from harness.framework.tpm.keys import AkKind, TpmKey
-from harness.framework.tpm.tcti import StreamTcti, bound_waiting, open_esapi
+from harness.framework.tpm.keys import AkKind
+from harness.framework.tpm.tcti import bound_waiting
 from harness.framework.verify.policy import TeeRoot
 from harness.framework.vtpm import channel, isolation
 from harness.framework.vtpm.channel import ChannelIdentity
 from harness.framework.vtpm.instance import Channel
+from harness.framework.vtpm.pod import FrameworkPod, decode_launch
 from harness.framework.vtpm.service import SERVICE_NAME
 
 __all__ = ["Deployment", "FrameworkPod", "HostPlatform", "TrustMaterial"]
@@ -54,61 +52,6 @@ class TrustMaterial(NamedTuple):
     crls: tuple[bytes, ...]
     tee_root: TeeRoot
     measurements: tuple[bytes, ...]
-
-
-class Launched(NamedTuple):
-    """What the service answered to a launch."""
-
-    certificate: bytes
-    chain: tuple[bytes, ...]
-    claims: LaunchClaims
-    report: TeeEvidence
-    stages_ns: dict[str, int]
-
-
-class FrameworkPod:
-    """A pod whose vTPM is reached through the attested channel; use as a context manager."""
-
-    def __init__(self, deployment: "Deployment", stream: socket.socket, launched: Launched) -> None:
-        self._deployment = deployment
-        self._stream = stream
-        self.launched = launched
-        self.launch_stages_ns = launched.stages_ns
-        self.tcti = StreamTcti(stream)
-        self.ectx: ESAPI = open_esapi(self.tcti)
-        self.ak: TpmKey = keys.persistent_key(self.ectx, keys.AK_HANDLE)
-
-    def attest(
-        self,
-        nonce: bytes,
-        boot_log: bytes,
-        ima_log: bytes,
-        *,
-        observer: Callable[[str], None] | None = None,
-    ) -> bytes:
-        """Evidence for ``nonce``, in wire form; ``observer`` hears each stage begin."""
-        return attester.attest(
-            self.ectx, self.ak, nonce, (boot_log, ima_log), partial(self._proofs, nonce), observer
-        )
-
-    def _proofs(self, nonce: bytes, attest: bytes) -> dict[str, Any]:
-        fresh, deep = self._deployment.extras(nonce, attest)
-        return {
-            "ak_certificate": self.launched.certificate, "issuer_chain": self.launched.chain,
-            "launch": self.launched.claims, "launch_report": self.launched.report,
-            "fresh_report": fresh, "deep_quote": deep,
-        }  # fmt: skip
-
-    def close(self) -> None:
-        """Close the connection to the vTPM."""
-        self.ectx.close()
-        self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Deployment:
@@ -170,6 +113,7 @@ class Deployment:
         self._stack.append(tpm.stop)
         processor = self._host.processor
         service = processor.launch(service_components())
+        self._service_measurement = service.measurement
         pod = processor.launch(pod_components())
         agent = self._listener("agent.sock")
         for name, guest in (("service-csv.sock", service), ("pod-csv.sock", pod)):
@@ -178,7 +122,6 @@ class Deployment:
             listener.close()
         self._child(lambda: run_agent(self._host, tpm, self._issuer, agent))
         agent.close()
-        self._start_service()
         self._agent = self._connect("agent.sock")
         self._stack.append(self._agent.close)
         trust = wire.request(self._agent, {"op": "trust"})
@@ -187,6 +130,8 @@ class Deployment:
         self._device = GuestDevice(self._workdir / "pod-csv.sock")
         self._stack.append(self._device.close)
         self._identity = ChannelIdentity.create("pod")
+        self._start_service()
+        self._await_service()
 
     def _start_service(self) -> None:
         listener = self._listener("service.sock")
@@ -236,28 +181,41 @@ class Deployment:
                 os._exit(status)
         self._stack.append(lambda: _end(pid))
 
-    def _session(self) -> socket.socket:
-        """A control stream to the service, which may still be starting."""
+    def _hello(self) -> tuple[socket.socket, bytes, bytes]:
+        """A control stream to the service, once its TEE report has been checked.
+
+        Gives the stream, the service's channel certificate and its nonce for us.
+        """
         stream = self._connect("service.sock")
         stream.settimeout(_START_TIMEOUT_S)
-        return stream
+        nonce = os.urandom(32)
+        try:
+            hello = wire.request(stream, {"op": "hello", "nonce": nonce})
+            report = bundle.decode(hello["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
+            channel.check_peer(
+                hello["certificate"], report, nonce, self._tee_root, (self._service_measurement,)
+            )
+        except BaseException:
+            stream.close()
+            raise
+        return stream, hello["certificate"], hello["nonce"]
+
+    def _await_service(self) -> None:
+        try:
+            stream, _, _ = self._hello()
+        except (FrameworkError, OSError) as error:
+            raise FrameworkError(
+                f"the vTPM service does not answer ({error}): {self._container.log_tail()}"
+            ) from error
+        stream.close()
 
     def open(self, instance: str, ak: AkKind) -> FrameworkPod:
         """Launch a vTPM and connect the pod, once each side has checked the other's report."""
-        with self._session() as control:
-            nonce = os.urandom(32)
-            try:
-                hello = wire.request(control, {"op": "hello", "nonce": nonce})
-            except (FrameworkError, OSError) as error:
-                raise FrameworkError(
-                    f"the vTPM service does not answer ({error}): {self._container.log_tail()}"
-                ) from error
-            service_report = bundle.decode(hello["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
-            channel.check_peer(
-                hello["certificate"], service_report, nonce, self._tee_root,
-                (launch_digest(service_components()),),
-            )  # fmt: skip
-            report = self._report(binding.channel_report_data(self._identity.spki, hello["nonce"]))
+        begin = time.monotonic_ns()
+        control, service, nonce = self._hello()
+        with control:
+            report = self._report(binding.channel_report_data(self._identity.spki, nonce))
+            greeted = time.monotonic_ns()
             answer = wire.request(
                 control,
                 {
@@ -265,32 +223,32 @@ class Deployment:
                     "certificate": self._identity.certificate, "report": bundle.encode(report),
                 },
             )  # fmt: skip
-        return self._attach(instance, hello["certificate"], answer)
-
-    def _attach(self, instance: str, service: bytes, answer: dict[str, Any]) -> FrameworkPod:
-        start = time.monotonic_ns()
-        claims = bundle.decode(answer["claims"], LaunchClaims, wire.MAX_FRAME_BYTES)
-        if claims.channel_key_sha256 != channel.key_digest(service):
+        answered = time.monotonic_ns()
+        launched = decode_launch(answer)
+        if launched.claims.channel_key_sha256 != channel.key_digest(service):
             raise FrameworkError(
                 f"instance {instance}: launched by another service than we talk to"
             )
+        decoded = time.monotonic_ns()
+        stream = self._attach(instance, service)
+        attached = time.monotonic_ns()
+        pod = FrameworkPod(stream, launched, self.extras)
+        if pod.ak.name != launched.claims.ak_name:
+            pod.close()
+            raise FrameworkError(f"instance {instance}: the vTPM holds another attestation key")
+        stages = launched.stages_ns
+        stages["channel"] += greeted - begin + attached - decoded
+        stages["certificate"] = decoded - answered + time.monotonic_ns() - attached
+        return pod
+
+    def _attach(self, instance: str, service: bytes) -> socket.socket:
+        """The pod's own stream to its vTPM."""
         stream = self._connect("service.sock")
         wire.send(stream, {"op": "attach", "instance": instance})
         if self._channel == "tls":
             stream = channel.connect_tls(stream, self._identity, service, SERVICE_NAME)
         bound_waiting(stream)
-        launched = Launched(
-            certificate=answer["ak_certificate"],
-            chain=tuple(answer["issuer_chain"]),
-            claims=claims,
-            report=bundle.decode(answer["report"], TeeEvidence, wire.MAX_FRAME_BYTES),
-            stages_ns={**answer["stages_ns"], "certificate": time.monotonic_ns() - start},
-        )
-        pod = FrameworkPod(self, stream, launched)
-        if pod.ak.name != claims.ak_name:
-            pod.close()
-            raise FrameworkError(f"instance {instance}: the vTPM holds another attestation key")
-        return pod
+        return stream
 
     def _report(self, data: bytes) -> TeeEvidence:
         return TeeEvidence(tee="csv", report=self._device.report(data), certificates=self._hsk_cek)
@@ -308,7 +266,8 @@ class Deployment:
 
     def memory(self, instance: str) -> dict[str, int]:
         """Proportional and resident set size of an instance's process, in bytes."""
-        with self._session() as control:
+        control, _, _ = self._hello()
+        with control:
             return wire.request(control, {"op": "memory", "instance": instance})
 
     def policy_trust(self) -> TrustMaterial:
@@ -320,7 +279,7 @@ class Deployment:
             tee_root=TeeRoot(
                 name="software secure processor", tee="csv", kind="emulated", root=self._tee_root
             ),
-            measurements=(launch_digest(service_components()), launch_digest(pod_components())),
+            measurements=(self._service_measurement, launch_digest(pod_components())),
         )
 
 

@@ -38,7 +38,16 @@ PART_ORDER: dict[str, tuple[str, ...]] = {
         "replay",
         "policy",
     ),
-    LAUNCH: ("manufacture", "endorsement", "ak", "residency", "report", "issue", "certificate"),
+    LAUNCH: (
+        "channel",
+        "manufacture",
+        "endorsement",
+        "ak",
+        "residency",
+        "report",
+        "issue",
+        "certificate",
+    ),
     MEMORY: ("pss", "rss"),
 }
 

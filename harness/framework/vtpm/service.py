@@ -153,16 +153,19 @@ class Service:
             raise FrameworkError(f"no room: {MAX_INSTANCES} instances run already")
         if message["ak"] not in ("rsa2048", "ecc256"):
             raise FrameworkError(f"ak: got {message['ak']!r}, expected rsa2048 or ecc256")
+        begin = time.monotonic_ns()
         nonce = session.pop("nonce", None)
         if nonce is None:
             raise FrameworkError("open without hello: there is no nonce to bind")
         pod = message["certificate"]
         report = bundle.decode(message["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
         channel.check_peer(pod, report, nonce, self._tee_root, self._pods)
+        checked = time.monotonic_ns()
         inherited = [self._listener, self._agent, *(e.control for e in self._instances.values())]
         pid, control = instance.spawn(self._identity, pod, self._mode, inherited)
         try:
             answer = self._launch(name, message["ak"], control)
+            answer["stages_ns"]["channel"] = checked - begin
         except BaseException:
             control.close()
             os.kill(pid, signal.SIGKILL)
