@@ -8,6 +8,7 @@ import hashlib
 import math
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.model.record import Sample, TrialOutcome, TrialRequest
@@ -38,6 +39,10 @@ class FakeBackend:
         """Say plainly that nothing was measured."""
         what = {"what": "all latencies", "instead_of": "measurements", "note": "seeded model"}
         return {"emulated": [what], "isolation": "none", "versions": {}}
+
+    def run_block(self, requests: Sequence[TrialRequest]) -> list[TrialOutcome]:
+        """The trials one after the other: a model has no speed that changes."""
+        return [self.run_trial(request) for request in requests]
 
     def run_trial(self, request: TrialRequest) -> TrialOutcome:
         """Sleep as asked, then return the trial's samples or its injected fault."""

@@ -5,8 +5,11 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +20,7 @@ from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
 from harness.model.scenario import Scenario
 from harness.workloads.trial_main import TrialJob
+from harness.workloads.turns import conduct
 
 _BASELINE_KIND = "software-tpm"
 _COMPLETE = "complete"
@@ -92,32 +96,78 @@ class ProcessBackend:
 
     def run_trial(self, request: TrialRequest) -> TrialOutcome:
         """Start the trial's process and read its outcome."""
+        trial = _Trial(request, self._host, None)
+        trial.wait(request.workload.timeout_s)
+        return trial.outcome()
+
+    def run_block(self, requests: Sequence[TrialRequest]) -> list[TrialOutcome]:
+        """Start all trials, let them take turns, and read their outcomes."""
+        deadline = time.monotonic() + sum(request.workload.timeout_s for request in requests)
+        trials: list[_Trial] = []
+        streams: list[socket.socket] = []
+        try:
+            for request in requests:
+                ours, theirs = socket.socketpair()
+                streams.append(ours)
+                with theirs:
+                    trials.append(_Trial(request, self._host, theirs))
+            conduct(streams, requests[0].seed, lambda: deadline - time.monotonic())
+            for trial in trials:
+                trial.wait(max(0.0, deadline - time.monotonic()))
+        except BaseException:
+            for trial in trials:
+                trial.wait(0.0)
+            raise
+        finally:
+            for stream in streams:
+                stream.close()
+        return [trial.outcome() for trial in trials]
+
+    def close(self) -> None:
+        """Nothing keeps running between trials."""
+
+
+class _Trial:
+    """A trial's process group; ``turn`` is its end of the block's turn-taking, or None."""
+
+    def __init__(
+        self, request: TrialRequest, host: Path | None, turn: socket.socket | None
+    ) -> None:
         workdir = Path(request.workdir)
-        job, outcome, log = (workdir / name for name in ("job.json", "outcome.msgpack", "log"))
-        host = str(self._host or "")
-        job.write_bytes(msgspec.json.encode(TrialJob(request, host, os.getpid())))
-        command = [sys.executable, "-m", "harness.workloads.trial_main", str(job), str(outcome)]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
+        job, self._outcome, self._log = (
+            workdir / name for name in ("job.json", "outcome.msgpack", "log")
+        )
+        inherited = () if turn is None else (turn.fileno(),)
+        content = TrialJob(request, str(host or ""), os.getpid(), inherited[0] if inherited else -1)
+        job.write_bytes(msgspec.json.encode(content))
+        self._timeout_s = request.workload.timeout_s
+        self._finished = False
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.workloads.trial_main", job, self._outcome],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
                 env=_environment(),
+                pass_fds=inherited,
             )
-        finished = _wait_then_end_group(process, request.workload.timeout_s)
-        if not finished:
-            return TrialOutcome("timeout", reason=f"trial.timeout {request.workload.timeout_s:g} s")
-        if process.returncode == 0:
-            return msgspec.msgpack.decode(outcome.read_bytes(), type=TrialOutcome)
-        reason = _last_line(log)
-        if process.returncode == _ENVIRONMENT_EXIT:
-            raise EnvironmentError_(reason)
-        return TrialOutcome("failed", reason=f"trial.exit.{process.returncode} {reason}")
 
-    def close(self) -> None:
-        """Nothing keeps running between trials."""
+    def wait(self, timeout_s: float) -> None:
+        """Wait for the process's end, then end what is left of its group."""
+        self._finished = _wait_then_end_group(self._process, timeout_s)
+
+    def outcome(self) -> TrialOutcome:
+        """What the process left behind. Raises EnvironmentError_ when the machine is at fault."""
+        if not self._finished:
+            return TrialOutcome("timeout", reason=f"trial.timeout {self._timeout_s:g} s")
+        code = self._process.returncode
+        if code == 0:
+            return msgspec.msgpack.decode(self._outcome.read_bytes(), type=TrialOutcome)
+        reason = _last_line(self._log)
+        if code == _ENVIRONMENT_EXIT:
+            raise EnvironmentError_(reason)
+        return TrialOutcome("failed", reason=f"trial.exit.{code} {reason}")
 
 
 def _needs_host(scenario: Scenario) -> bool:

@@ -1,5 +1,6 @@
 """The contract between the run loop and a backend."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +10,7 @@ from harness.model.scenario import BackendName, Scenario
 
 
 class Backend(Protocol):
-    """Runs trials one after the other. Nothing of a trial survives into the next one."""
+    """Runs trials and blocks. Nothing of a trial survives into the next one."""
 
     @property
     def name(self) -> str:
@@ -28,6 +29,12 @@ class Backend(Protocol):
         """Run one trial from a fresh start.
 
         Raises EnvironmentError_ when the machine is at fault; the trial then counts as not run.
+        """
+
+    def run_block(self, requests: Sequence[TrialRequest]) -> list[TrialOutcome]:
+        """Run the trials of one block so that they take turns; outcomes in the same order.
+
+        Raises EnvironmentError_ when the machine is at fault; no trial of the block counts then.
         """
 
     def close(self) -> None:

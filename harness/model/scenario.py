@@ -8,6 +8,7 @@ Scalar = bool | int | float | str
 ClaimKind = Literal["estimate", "at_most", "equivalent"]
 Reducer = Literal["mean", "median", "p10", "p95", "p99"]
 BackendName = Literal["process", "fake"]
+Layout = Literal["sequential", "interleaved"]
 SamplePhase = Literal["warmup", "first", "measured"]
 
 
@@ -20,7 +21,11 @@ class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What each trial does, under every combination of its factors."""
+    """What each trial does, under every combination of its factors.
+
+    ``layout``: whether a block's trials run one after the other, or are all alive and take turns
+    every few iterations (for machines whose speed others change).
+    """
 
     name: str
     kind: str
@@ -33,6 +38,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     factors: dict[str, tuple[Scalar, ...]] = {}
     options: dict[str, Scalar] = {}
     timeout_s: float = 120.0
+    layout: Layout = "sequential"
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -45,6 +45,8 @@ def workload_sentence(workload: Workload) -> str:
         f"{workload.name}: {workload.warmup} warm-up and {workload.iterations} measured iterations "
         f"per trial, {blocks} per cell"
     )
+    if workload.layout == "interleaved":
+        text += ", the trials of a block taking turns every few iterations in random order"
     levels = "; ".join(
         f"{name} = {', '.join(str(value) for value in values)}"
         for name, values in workload.factors.items()

@@ -1,6 +1,7 @@
 """The run loop: trials in planned order until none is left, each committed before the next."""
 
 import contextlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -162,20 +163,30 @@ class _Run:
         begun = {(record.cell_id, record.block) for record in self.records}
         left_in_block = Counter((trial.cell_id, trial.block) for trial in pending)
         left_of_arm = Counter((trial.cell_id, trial.arm) for trial in pending)
-        for trial in pending:
-            self._observe(_started(trial, self._cells[trial.cell_id].workload))
-            block = (trial.cell_id, trial.block)
-            record, samples = runner.run(trial, interrupted_block=block in begun)
-            self.records.append(record)
-            self._tracker.add(record, samples)
-            self._forecast.learn([record])
-            left_of_arm[trial.cell_id, trial.arm] -= 1
-            self._announce_trial(record, self._forecast.seconds(left_of_arm))
-            left_in_block[block] -= 1
+        for group in self._groups(pending):
+            block = (group[0].cell_id, group[0].block)
+            for trial in group:
+                self._observe(_started(trial, self._cells[trial.cell_id].workload))
+            for record, samples in runner.run(group, interrupted_block=block in begun):
+                self.records.append(record)
+                self._tracker.add(record, samples)
+                self._forecast.learn([record])
+                left_of_arm[record.cell_id, record.arm] -= 1
+                self._announce_trial(record, self._forecast.seconds(left_of_arm))
+                left_in_block[block] -= 1
             if not left_in_block[block]:
-                estimates = self._tracker.estimates(trial.cell_id)
-                finished = BlockFinished(record.workload, trial.cell_id, trial.block, estimates)
-                self._observe(finished)
+                estimates = self._tracker.estimates(block[0])
+                workload = self._cells[block[0]].workload
+                self._observe(BlockFinished(workload, *block, estimates))
+
+    def _groups(self, pending: list[PlannedTrial]) -> Iterator[list[PlannedTrial]]:
+        """What runs at once: the rest of an interleaved block, else a trial."""
+        layouts = {workload.name: workload.layout for workload in self._request.scenario.workloads}
+        for (cell, _), trials in itertools.groupby(pending, lambda t: (t.cell_id, t.block)):
+            if layouts[self._cells[cell].workload] == "interleaved":
+                yield list(trials)
+            else:
+                yield from ([trial] for trial in trials)
 
     def _announce_trial(self, record: TrialRecord, eta_s: float) -> None:
         self._observe(

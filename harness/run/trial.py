@@ -1,8 +1,9 @@
-"""One trial: noise gate, fresh start, samples, commit."""
+"""One trial, or several that take turns: noise gate, fresh start, samples, commit."""
 
 import datetime
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,13 @@ class _Timing(NamedTuple):
     duration: float
 
 
+class Ran(NamedTuple):
+    """A committed trial and its samples."""
+
+    record: TrialRecord
+    samples: tuple[Sample, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialRunner:
     """Runs trials of one session; ``provenance``: digest of what the session runs on."""
@@ -35,26 +43,40 @@ class TrialRunner:
     provenance: str
     workdir: Path
 
-    def run(
-        self, trial: PlannedTrial, *, interrupted_block: bool
-    ) -> tuple[TrialRecord, tuple[Sample, ...]]:
-        """Run and commit a trial. EnvironmentError_ leaves it uncommitted."""
-        workdir = self.workdir / trial.trial_id[:8]
-        with writing(workdir):
-            workdir.mkdir()
-        request = self._request(trial, workdir)
+    def run(self, trials: Sequence[PlannedTrial], *, interrupted_block: bool) -> list[Ran]:
+        """Run and commit one trial, or several that take turns.
+
+        Trials that take turns share the time of their block equally in ``duration_s``.
+        EnvironmentError_ leaves all of them uncommitted.
+        """
+        requests = [self._request(trial, self._folder(trial)) for trial in trials]
         flags = self.noise.before()
         started = time.time()
         clock = time.perf_counter()
         try:
-            outcome = self.backend.run_trial(request)
+            if len(requests) == 1:
+                outcomes = [self.backend.run_trial(requests[0])]
+            else:
+                outcomes = self.backend.run_block(requests)
         finally:
-            timing = _Timing(started, time.perf_counter() - clock)
-            shutil.rmtree(workdir, ignore_errors=True)
+            timing = _Timing(started, (time.perf_counter() - clock) / len(requests))
+            for request in requests:
+                shutil.rmtree(request.workdir, ignore_errors=True)
         flags += self.noise.after()
-        record = self._record(request, outcome, timing, flags, interrupted_block=interrupted_block)
-        self.writer.append_trial(record, outcome.samples)
-        return record, outcome.samples
+        ran = []
+        for request, outcome in zip(requests, outcomes, strict=True):
+            record = self._record(
+                request, outcome, timing, flags, interrupted_block=interrupted_block
+            )
+            self.writer.append_trial(record, outcome.samples)
+            ran.append(Ran(record, outcome.samples))
+        return ran
+
+    def _folder(self, trial: PlannedTrial) -> Path:
+        workdir = self.workdir / trial.trial_id[:8]
+        with writing(workdir):
+            workdir.mkdir()
+        return workdir
 
     def _request(self, trial: PlannedTrial, workdir: Path) -> TrialRequest:
         cell = next(cell for cell in self.header.cells if cell.id == trial.cell_id)

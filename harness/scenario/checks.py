@@ -68,6 +68,10 @@ def _check_workload(file: str, at: str, scenario: Scenario, workload: Workload) 
     _check_options(file, f"{at}.options", workload.options, kind.options)
     _check_factors(file, f"{at}.factors", workload, kind.factors)
     _check_blocks(file, at, workload)
+    if workload.layout == "interleaved" and not kind.interleaves:
+        able = ", ".join(name for name in known if WORKLOAD_KINDS[name].interleaves)
+        text = f'got "interleaved", expected "sequential" for {workload.kind}; only {able} can'
+        raise problem(file, f"{at}.layout", text)
     names = [arm.name for arm in scenario.arms]
     for index, name in enumerate(workload.arms):
         if name not in names:

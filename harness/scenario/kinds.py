@@ -36,7 +36,7 @@ class WorkloadKind(NamedTuple):
 
     ``produces``: metric -> its parts, or None where the workload itself names them;
     ``factors``/``options``: None allows any; ``startup_s`` and ``iteration_s``: typical cost of a
-    trial, used for a first guess of wall time only.
+    trial, used for a first guess of wall time only; ``interleaves``: its trials can take turns.
     """
 
     backend: BackendName
@@ -45,6 +45,7 @@ class WorkloadKind(NamedTuple):
     options: dict[str, ValueRule]
     startup_s: float
     iteration_s: float
+    interleaves: bool = False
 
 
 class ArmKind(NamedTuple):
@@ -80,6 +81,7 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         {},
         0.8,
         0.012,
+        interleaves=True,
     ),
     "tpm_commands": WorkloadKind("process", {"tpm_command_latency_ns": None}, {}, {}, 5.0, 0.1),
     "vtpm_launch": WorkloadKind(
@@ -117,6 +119,7 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         },
         0.001,
         0.0,
+        interleaves=True,
     ),
 }
 

@@ -17,6 +17,7 @@ from harness.model.scenario import SamplePhase
 from harness.workloads.arms import Measured, Pod, start_arm
 from harness.workloads.factors import ak_of
 from harness.workloads.logs import BootLog, ImaLog, boot_event_log, ima_log
+from harness.workloads.turns import ITERATIONS_PER_TURN, Turns
 from harness.workloads.verifier_process import StageClock, Verdict, VerifierClient
 
 METRIC = "attestation_latency_ns"
@@ -33,7 +34,7 @@ class Attestation(NamedTuple):
     evidence: bytes
 
 
-def run(request: TrialRequest, host: Path | None) -> TrialOutcome:
+def run(request: TrialRequest, host: Path | None, turns: Turns | None = None) -> TrialOutcome:
     """The trial's samples; ``rejected`` with failure ids when one evidence does not verify."""
     factors = request.cell.factors
     boot = boot_event_log(request.seed)
@@ -44,7 +45,7 @@ def run(request: TrialRequest, host: Path | None) -> TrialOutcome:
         extend_logs(pod.tcti, boot, ima)
         policy = arm.policy(reference_values(boot, ima))
         with VerifierClient(policy) as verifier:
-            return _measure(request, pod, verifier, (boot.log, ima.binary))
+            return _measure(request, pod, verifier, (boot.log, ima.binary), turns or Turns(-1))
 
 
 def reference_values(boot: BootLog, ima: ImaLog) -> Measured:
@@ -73,7 +74,11 @@ def _pcr_extend(pcr: int, digest: bytes) -> bytes:
 
 
 def _measure(
-    request: TrialRequest, pod: Pod, verifier: VerifierClient, logs: tuple[bytes, bytes]
+    request: TrialRequest,
+    pod: Pod,
+    verifier: VerifierClient,
+    logs: tuple[bytes, bytes],
+    turns: Turns,
 ) -> TrialOutcome:
     samples: list[Sample] = []
     before = pod.tcti.round_trips
@@ -82,6 +87,8 @@ def _measure(
     gc.disable()
     try:
         for index, phase in enumerate(_phases(request)):
+            if index % ITERATIONS_PER_TURN == 0:
+                turns.next()
             last = attest_once(pod, verifier, logs)
             if not last.verdict.accepted:
                 failures = ",".join(sorted(set(last.verdict.failures)))
@@ -91,6 +98,7 @@ def _measure(
                 for part, value in last.phases_ns.items()
             ]
     finally:
+        turns.close()
         gc.enable()
     size = len(last.evidence)
     samples.append(Sample("evidence_size_bytes", "total", "measured", index, float(size), "B", ""))

@@ -10,6 +10,7 @@ import msgspec
 from harness.framework.lifetime import end_group_with_parent
 from harness.model.errors import AttestbenchError, EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
+from harness.workloads.turns import Turns
 
 WORKLOADS = ("attestation", "tpm_commands", "vtpm_launch")
 
@@ -18,11 +19,13 @@ class TrialJob(msgspec.Struct, frozen=True):
     """What the process is told. ``host``: folder of the host platform, "" when no arm needs it.
 
     ``controller``: process id of the one that started the trial, which ends with it; 0 by hand.
+    ``turn``: descriptor for taking turns with the other trials of the block, or -1.
     """
 
     request: TrialRequest
     host: str = ""
     controller: int = 0
+    turn: int = -1
 
 
 def run(job: TrialJob) -> TrialOutcome:
@@ -34,7 +37,11 @@ def run(job: TrialJob) -> TrialOutcome:
         raise EnvironmentError_(f"the process backend has no workload {kind!r}")
     workload = importlib.import_module(f"harness.workloads.{kind}")
     try:
-        outcome = workload.run(job.request, Path(job.host) if job.host else None)
+        host = Path(job.host) if job.host else None
+        if job.turn >= 0:
+            outcome = workload.run(job.request, host, Turns(job.turn))
+        else:
+            outcome = workload.run(job.request, host)
     except FrameworkError as error:
         return TrialOutcome("failed", reason=" ".join(str(error).split()))
     assert isinstance(outcome, TrialOutcome)

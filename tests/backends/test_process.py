@@ -53,6 +53,30 @@ def wait_until(condition: object, seconds: float = 10.0) -> bool:
     return False
 
 
+def block(workdir: Path, iterations: int, timeout_s: float = 60.0) -> list[TrialRequest]:
+    requests = []
+    for folder, name in (("a", "software-tpm"), ("b", "software-tpm+aa")):
+        (workdir / folder).mkdir()
+        one = request(workdir / folder, "attestation", iterations, timeout_s, {"ima_entries": 3})
+        requests.append(msgspec.structs.replace(one, arm=Arm(name, "software-tpm")))
+    return requests
+
+
+def test_a_block_takes_turns(tmp_path: Path) -> None:
+    outcomes = ProcessBackend().run_block(block(tmp_path, iterations=9))
+    assert [(one.status, one.reason) for one in outcomes] == [("ok", "")] * 2
+    for outcome in outcomes:
+        total = [one for one in outcome.samples if one.part == "total" and one.unit == "ns"]
+        assert [one.phase for one in total] == ["first", *["measured"] * 9]
+    assert processes_below(tmp_path) == []
+
+
+def test_a_slow_block_is_ended_whole(tmp_path: Path) -> None:
+    outcomes = ProcessBackend().run_block(block(tmp_path, iterations=100_000, timeout_s=2.0))
+    assert [one.status for one in outcomes] == ["timeout"] * 2
+    assert wait_until(lambda: processes_below(tmp_path) == [])
+
+
 def test_launches_are_timed_and_weighed(tmp_path: Path) -> None:
     outcome = ProcessBackend().run_trial(
         request(tmp_path, "vtpm_launch", factors={"instances": 2, "ak": "ecc256"})

@@ -237,6 +237,15 @@ WRONG = [
         ("no claim",),
     ),
     Wrong(
+        "turns for a launch", GOOD[GOOD.index('kind = "attestation"') : GOOD.index("[[claims]]")],
+        'kind = "vtpm_launch"\nlayout = "interleaved"\niterations = 1\nblocks = 4\n',
+        "workloads[0].layout:", ('"sequential"', "only attestation can"),
+    ),
+    Wrong(
+        "unknown layout", "warmup = 5", 'layout = "duet"', "workloads[0].layout:",
+        ('got "duet"', "interleaved"),
+    ),
+    Wrong(
         "too many trials", "blocks = 12", "blocks = 10000", "workloads",
         ("trials in all",),
     ),
