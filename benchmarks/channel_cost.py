@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.workloads.arms import ARM_KINDS, BASELINE_KIND, ArmSession, start_arm
 from harness.workloads.attestation import attest_once, extend_logs, reference_values
 from harness.workloads.logs import boot_event_log, ima_log
-from harness.workloads.tpm_operations import Operation, Workbench
+from harness.workloads.tpm_operations import RANDOM_TIME, Operation, Workbench
 from harness.workloads.verifier_process import VerifierClient
 
 _WARMUP = 5
@@ -56,7 +56,7 @@ def main() -> None:
         for base, other in zip(*tables, strict=True):
             rounds = min(options.rounds, base.max_rounds or options.rounds)
             pair = _alternate(_timed(base), _timed(other), rounds)
-            _print_row(base.name, pair)
+            _print_row(base.name, pair, "random time" if base.name in RANDOM_TIME else "")
 
 
 def _attestation(arm: ArmSession, ak: str, entries: int, stack: ExitStack) -> Callable[[], int]:
@@ -102,10 +102,11 @@ def _alternate(base: Callable[[], int], other: Callable[[], int], rounds: int) -
     return times
 
 
-def _print_row(name: str, times: Pair) -> None:
+def _print_row(name: str, times: Pair, remark: str = "") -> None:
     base, other = (statistics.median(values) / 1000 for values in times)
     added = statistics.median(b - a for a, b in zip(*times, strict=True)) / 1000
-    print(f"{name:24}{base:>11.1f} us{other:>11.1f} us{added:>+9.1f} us{other / base:>8.3f}")
+    row = f"{name:24}{base:>11.1f} us{other:>11.1f} us{added:>+9.1f} us{other / base:>8.3f}"
+    print(f"{row}  {remark}".rstrip())
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class ProcessBackend:
             needs |= {"swtpm_setup": ("swtpm-tools", "swtpm-tools")}
         missing = {name: needs[name] for name in needs if shutil.which(name) is None}
         if _needs_host(scenario) and ctypes.util.find_library("tpms") is None:
-            missing["libtpms"] = ("libtpms0", "libtpms")
+            missing["libtpms"] = ("libtpms-dev", "libtpms-devel")
         if missing:
             apt = " ".join(sorted({apt for apt, _ in missing.values()}))
             dnf = " ".join(sorted({dnf for _, dnf in missing.values()}))

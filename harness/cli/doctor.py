@@ -55,6 +55,10 @@ def _program(name: str) -> Callable[[], bool]:
     return lambda: shutil.which(name) is not None
 
 
+def _any_program(*names: str) -> Callable[[], bool]:
+    return lambda: any(shutil.which(name) for name in names)
+
+
 def _library(name: str) -> Callable[[], bool]:
     return lambda: ctypes.util.find_library(name) is not None
 
@@ -75,12 +79,18 @@ NEEDS: dict[str, tuple[Need, ...]] = {
     "process": (
         Need("swtpm", _program("swtpm"), "swtpm", "swtpm"),
         Need("swtpm_setup", _program("swtpm_setup"), "swtpm-tools", "swtpm-tools"),
-        Need("libtpms", _library("tpms"), "libtpms0", "libtpms"),
+        Need("libtpms", _library("tpms"), "libtpms-dev", "libtpms-devel"),
         Need("libtss2-esys", _library("tss2-esys"), "libtss2-dev", "tpm2-tss-devel"),
         Need("tpm2-pytss", _module("tpm2_pytss"), "(pip: tpm2-pytss)", "(pip: tpm2-pytss)"),
         Need("openssl", _program("openssl"), "openssl", "openssl", _TOOLS),
         Need("tpm2-tools", _program("tpm2_quote"), "tpm2-tools", "tpm2-tools", _TOOLS),
-        Need("crun", _program("crun"), "crun", "crun", _ISOLATION),
+        Need("OCI runtime", _any_program("crun", "runc"), "runc", "runc", _ISOLATION),
+        Need(
+            "compiled channel",
+            _module("harness.framework.vtpm._native"),
+            "(make setup)",
+            "(make setup)",
+        ),
     ),
     "qemu": (
         Need(

@@ -204,6 +204,15 @@ def test_doctor(output: Output) -> None:
     assert "process" in output.text("doctor")
 
 
+def test_doctor_and_set_up_name_the_same_packages() -> None:
+    from harness.cli.doctor import NEEDS
+
+    lines = Path(__file__).parents[2].joinpath("scripts/packages.txt").read_text().splitlines()
+    listed = {tuple(line.split()[:2]) for line in lines if not line.startswith("#")}
+    named = {(need.apt, need.dnf) for need in NEEDS["process"] if not need.apt.startswith("(")}
+    assert named <= listed
+
+
 def test_doctor_names_packages_for_what_is_missing(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
