@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.cli.common import json_option, print_json
 from harness.framework import wire
@@ -21,7 +24,7 @@ from harness.framework.hardware_tpm.hardware_tpm import Issuer
 from harness.framework.tpm.keys import AkKind
 from harness.framework.tpm.tcti import read_message
 from harness.framework.verify import Challenge, load_policy, verify
-from harness.framework.verify.ear import ear_claims
+from harness.framework.verify.ear import ear_claims, sign_ear
 from harness.framework.verify.policy import encode_policy
 from harness.model.errors import EnvironmentError_, InputError, RejectedError
 from harness.workloads.by_hand import PodHost, policy_for
@@ -104,8 +107,15 @@ def attest_pod(directory: Path, instance: str, nonce: str | None, out: Path) -> 
 @click.argument("evidence", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), required=True)
 @click.option("--nonce", required=True, help="The challenge that was given, in hex.")
+@click.option(
+    "--sign",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Print the result as an EAR signed (ES256) with this P-256 key (PEM).",
+)
 @json_option
-def verify_evidence(evidence: Path, policy: Path, nonce: str, *, as_json: bool) -> int:
+def verify_evidence(
+    evidence: Path, policy: Path, nonce: str, sign: Path | None, *, as_json: bool
+) -> int:
     """Judge EVIDENCE; exit 0 when accepted, 1 when rejected, with every failure found."""
     data, text, challenge = _read(evidence), _read(policy), _nonce(nonce)
     now = time.time()
@@ -114,8 +124,11 @@ def verify_evidence(evidence: Path, policy: Path, nonce: str, *, as_json: bool) 
         result = verify(data, rules, Challenge(challenge, now - 1, now + 60), now)
     except PolicyError as error:
         raise InputError(f"{policy}: {error}") from error
-    if as_json:
-        print_json(ear_claims(result, challenge, now, rules.digest))
+    claims = ear_claims(result, challenge, now, rules.digest)
+    if sign is not None:
+        click.echo(sign_ear(claims, _signing_key(sign)))
+    elif as_json:
+        print_json(claims)
     elif result.accepted:
         click.echo(
             f"accepted: {result.instance} on {result.host}, TEE trust {result.trust_kind}, "
@@ -125,6 +138,21 @@ def verify_evidence(evidence: Path, policy: Path, nonce: str, *, as_json: bool) 
         return 0
     reasons = "; ".join(f"{failure.id} ({failure.detail})" for failure in result.failures)
     raise RejectedError(f"{evidence}: rejected: {reasons}")
+
+
+@attest.command()
+@_FOLDER
+def revoke(directory: Path) -> int:
+    """Revoke the host in DIRECTORY and renew the revocation list in its policy.json."""
+    path = directory / "policy.json"
+    rules = load_policy(_read(path))
+    with _one_line():
+        host = HostPlatform(directory / "host")
+        host.revoke()
+        renewed = msgspec.structs.replace(rules, crls=(host.authority.crl(),))
+    path.write_bytes(encode_policy(renewed))
+    click.echo(f"{directory}/host: revoked; {path} holds the new list")
+    return 0
 
 
 @attest.command()
@@ -174,6 +202,16 @@ def _nonce(text: str) -> bytes:
     if not 16 <= len(nonce) <= 64:
         raise InputError(f"--nonce: got {text!r}, expected 16 to 64 bytes in hex")
     return nonce
+
+
+def _signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(_read(path), password=None)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: expected a P-256 private key in PEM: {error}") from error
+    if not (isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)):
+        raise InputError(f"{path}: expected a P-256 private key, found another kind")
+    return key
 
 
 def _read(path: Path) -> bytes:

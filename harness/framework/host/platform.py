@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from harness.framework import wire
 from harness.framework.authority import Authority
 from harness.framework.errors import FrameworkError
@@ -87,6 +89,12 @@ class HostPlatform:
     def processor(self) -> SoftwareProcessor:
         """The host's secure processor."""
         return SoftwareProcessor(self.directory / "processor")
+
+    def revoke(self) -> None:
+        """Have the authority revoke this host's certificates."""
+        authority = self.authority
+        for der in self.certificates().values():
+            authority.revoke(x509.load_der_x509_certificate(der).serial_number)
 
     def certificates(self) -> dict[str, bytes]:
         """The host's CA certificates by issuer kind (DER)."""

@@ -17,9 +17,9 @@ _MAGIC = b"attestbench vtpm state v1\0"
 class EncryptedState(MutableMapping[str, bytes]):
     """libtpms' state files in ``directory``; the key never reaches the disk.
 
-    Replacing a file by another instance's, or by another kind of state, is detected. Turning a
-    whole instance back to an older state of its own is visible only in the TPM's reset and
-    restart counters, which every quote carries.
+    Replacing a file by another instance's, or by another kind of state, is detected. An older
+    state of the instance itself is never loaded: an instance reads its state once, when it is
+    made, and a service that starts anew gets a new key (docs/adr/0003).
     """
 
     def __init__(self, directory: Path, instance: str, key: bytes) -> None:
