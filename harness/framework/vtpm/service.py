@@ -232,6 +232,13 @@ def _refuse(stream: socket.socket, reason: str) -> None:
         wire.send(stream, {"error": reason})
 
 
+def _inherited(descriptor: int) -> socket.socket:
+    """A stream that another process opened, and perhaps left in non-blocking mode."""
+    stream = socket.socket(fileno=descriptor)
+    stream.setblocking(True)
+    return stream
+
+
 def main() -> int:
     """Entry point inside the container; descriptors 3, 4 and 5 are inherited."""
     parser = argparse.ArgumentParser(prog="vtpm-service")
@@ -241,9 +248,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
         service = Service(
-            socket.socket(fileno=LISTENER_FD),
-            GuestDevice.from_socket(socket.socket(fileno=PROCESSOR_FD)),
-            socket.socket(fileno=AGENT_FD),
+            _inherited(LISTENER_FD),
+            GuestDevice.from_socket(_inherited(PROCESSOR_FD)),
+            _inherited(AGENT_FD),
             options.state,
             options.channel,
         )

@@ -13,6 +13,7 @@ from harness.framework.deployment import Deployment, FrameworkPod, HostPlatform
 from harness.framework.evidence.binding import quote_qualifier
 from harness.framework.evidence.bundle import decode_evidence
 from harness.framework.verify import Challenge, VerificationCache, verify
+from harness.framework.vtpm import isolation
 from harness.workloads.attestation import extend_logs
 from harness.workloads.by_hand import PodHost, policy_for
 from harness.workloads.logs import boot_event_log, ima_log
@@ -98,6 +99,18 @@ def test_every_variant_gives_evidence_that_verifies(
     result = verify(evidence, policy, Challenge(NONCE, now - 1, now + 60), now, VerificationCache())
     assert result.failures == ()
     assert (result.accepted, result.trust_kind, result.instance) == (True, "emulated", "pod-0")
+
+
+def test_without_an_oci_runtime_it_works_and_says_so(
+    host: HostPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "available", lambda: isolation.Isolation(None))
+    with (
+        Deployment(host, tmp_path / "d") as deployment,
+        deployment.open("pod-0", "ecc256") as pod,
+    ):
+        assert deployment.isolation.startswith("none:")
+        assert len(pod.ectx.get_random(16)) == 16
 
 
 def test_an_emulated_processor_needs_consent(deployment: Deployment, pod: FrameworkPod) -> None:
