@@ -26,6 +26,7 @@ from harness.framework.host.platform import (
     pod_components,
     run_agent,
     service_components,
+    service_trust,
 )
 from harness.framework.lifetime import die_with_parent
 from harness.framework.tee.csv_device import GuestDevice, serve_guest
@@ -112,7 +113,8 @@ class Deployment:
         tpm = hardware_tpm(self._host, self._workdir).start()
         self._stack.append(tpm.stop)
         processor = self._host.processor
-        service = processor.launch(service_components())
+        trust = service_trust(processor)
+        service = processor.launch(service_components(trust))
         self._service_measurement = service.measurement
         pod = processor.launch(pod_components())
         agent = self._listener("agent.sock")
@@ -124,27 +126,29 @@ class Deployment:
         agent.close()
         self._agent = self._connect("agent.sock")
         self._stack.append(self._agent.close)
-        trust = wire.request(self._agent, {"op": "trust"})
-        self._hsk_cek: bytes = trust["hsk_cek"]
-        self._tee_root: bytes = trust["tee_root"]
+        self._hsk_cek, self._tee_root = processor.hsk_cek, processor.hrk
         self._device = GuestDevice(self._workdir / "pod-csv.sock")
         self._stack.append(self._device.close)
         self._identity = ChannelIdentity.create("pod")
-        self._start_service()
+        self._start_service(trust)
         self._await_service()
 
-    def _start_service(self) -> None:
+    def _start_service(self, trust: bytes) -> None:
         listener = self._listener("service.sock")
         state = self._workdir / "state"
         state.mkdir(mode=0o700, exist_ok=True)
         streams = [listener, self._connect("service-csv.sock"), self._connect("agent.sock")]
+        path = self._workdir / "service-trust.cbor"
+        path.write_bytes(trust)
+        policy = path.open("rb")
         container = isolation.Container(
             self._isolation, self._workdir, "harness.framework.vtpm.service",
             ["--state", str(state), "--channel", self._channel], state,
-            [stream.fileno() for stream in streams],
+            [*(stream.fileno() for stream in streams), policy.fileno()],
         )  # fmt: skip
         self._stack.append(container.stop)
         self._container = container
+        policy.close()
         for stream in streams:
             stream.close()
 

@@ -29,19 +29,35 @@ from harness.framework.tee.csv_processor import SoftwareProcessor, launch_digest
 from harness.framework.tpm.swtpm import Swtpm
 from harness.framework.tpm.tcti import StreamTcti, open_esapi
 from harness.framework.vtpm import channel
+from harness.framework.vtpm.trust import ServiceTrust
 
 _COMPLETE = "enrolled"
 _STATE_KEY_BYTES = 32
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def service_components() -> dict[str, Path]:
-    """What the launch digest of the vTPM service covers: all of the framework's code."""
-    return {
+def service_trust(processor: SoftwareProcessor) -> bytes:
+    """The service's own policy (ServiceTrust): which TEE root and which pods it accepts."""
+    return bundle.encode(
+        ServiceTrust(
+            tee_root=processor.hrk,
+            certificates=processor.hsk_cek,
+            pod_measurements=(launch_digest(pod_components()),),
+        )
+    )
+
+
+def service_components(trust: bytes) -> dict[str, Path | bytes]:
+    """What the launch digest of the vTPM service covers: the framework's code and its policy.
+
+    Covering ``trust`` is what keeps the host from giving the service a root of its own.
+    """
+    files: dict[str, Path | bytes] = {
         f"framework/{path.relative_to(_PACKAGE)}": path
         for pattern in ("*.py", "*.so")
         for path in sorted(_PACKAGE.rglob(pattern))
     }
+    return {**files, "trust": trust}
 
 
 def pod_components() -> dict[str, bytes]:
@@ -110,6 +126,7 @@ class Agent:
 
     tpm: HardwareTpm
     processor: SoftwareProcessor
+    service_measurement: bytes
     state_key: bytes = field(default_factory=lambda: secrets.token_bytes(_STATE_KEY_BYTES))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -138,12 +155,6 @@ class Agent:
 
     def _answer(self, message: Mapping[str, Any], session: dict[str, Any]) -> dict[str, Any]:
         match message["op"]:
-            case "trust":
-                return {
-                    "tee_root": self.processor.hrk, "hsk_cek": self.processor.hsk_cek,
-                    "pod_measurements": [launch_digest(pod_components())],
-                    "service_measurements": [launch_digest(service_components())],
-                }  # fmt: skip
             case "begin":
                 return self._begin(message, session)
             case "issue":
@@ -192,9 +203,8 @@ class Agent:
             raise FrameworkError("key-release without key-nonce")
         report = bundle.decode(message["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
         channel.check_peer(
-            message["certificate"], report, nonce, self.processor.hrk,
-            (launch_digest(service_components()),),
-        )  # fmt: skip
+            message["certificate"], report, nonce, self.processor.hrk, (self.service_measurement,)
+        )
         peer, sealed = channel.wrap(self.state_key, message["certificate"])
         return {"peer": peer, "sealed": sealed}
 
@@ -203,7 +213,10 @@ def run_agent(platform: HostPlatform, tpm: Swtpm, issuer: Issuer, listener: sock
     """Serve guests until the listener is closed; one thread a connection."""
     stream = tpm.connect()
     ectx = open_esapi(StreamTcti(stream))
-    agent = Agent(HardwareTpm(ectx, issuer, platform.certificates()), platform.processor)
+    processor = platform.processor
+    # The broker's own reference value: it takes nobody's word for what was launched.
+    measurement = launch_digest(service_components(service_trust(processor)))
+    agent = Agent(HardwareTpm(ectx, issuer, platform.certificates()), processor, measurement)
     while True:
         try:
             connection, _ = listener.accept()

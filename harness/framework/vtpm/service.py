@@ -24,9 +24,10 @@ from harness.framework.evidence.bundle import LaunchClaims, TeeEvidence
 from harness.framework.tee.csv_device import GuestDevice
 from harness.framework.vtpm import channel, instance
 from harness.framework.vtpm.channel import ChannelIdentity
+from harness.framework.vtpm.trust import ServiceTrust
 
 SERVICE_NAME = "vtpm-service"
-LISTENER_FD, PROCESSOR_FD, AGENT_FD = 3, 4, 5
+LISTENER_FD, PROCESSOR_FD, AGENT_FD, TRUST_FD = 3, 4, 5, 6
 MAX_INSTANCES = 256
 _CONTROL_TIMEOUT_S = 30.0
 
@@ -45,6 +46,7 @@ class Service:
         listener: socket.socket,
         processor: GuestDevice,
         agent: socket.socket,
+        trust: ServiceTrust,
         state: Path,
         mode: instance.Channel,
     ) -> None:
@@ -56,10 +58,7 @@ class Service:
         self._identity = ChannelIdentity.create(SERVICE_NAME)
         self._instances: dict[str, _Launched] = {}
         self._selector = selectors.DefaultSelector()
-        trust = wire.request(agent, {"op": "trust"})
-        self._tee_root: bytes = trust["tee_root"]
-        self._pods: tuple[bytes, ...] = tuple(trust["pod_measurements"])
-        self._certificates: bytes = trust["hsk_cek"]
+        self._trust = trust
         self._key = self._released_key()
 
     def _released_key(self) -> bytes:
@@ -78,7 +77,7 @@ class Service:
 
     def _report(self, data: bytes) -> TeeEvidence:
         return TeeEvidence(
-            tee="csv", report=self._processor.report(data), certificates=self._certificates
+            tee="csv", report=self._processor.report(data), certificates=self._trust.certificates
         )
 
     def run(self) -> None:
@@ -159,7 +158,8 @@ class Service:
             raise FrameworkError("open without hello: there is no nonce to bind")
         pod = message["certificate"]
         report = bundle.decode(message["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
-        channel.check_peer(pod, report, nonce, self._tee_root, self._pods)
+        trust = self._trust
+        channel.check_peer(pod, report, nonce, trust.tee_root, trust.pod_measurements)
         checked = time.monotonic_ns()
         inherited = [self._listener, self._agent, *(e.control for e in self._instances.values())]
         pid, control = instance.spawn(self._identity, pod, self._mode, inherited)
@@ -239,8 +239,13 @@ def _inherited(descriptor: int) -> socket.socket:
     return stream
 
 
+def _measured_trust() -> ServiceTrust:
+    with os.fdopen(TRUST_FD, "rb") as file:
+        return bundle.decode(file.read(wire.MAX_FRAME_BYTES), ServiceTrust, wire.MAX_FRAME_BYTES)
+
+
 def main() -> int:
-    """Entry point inside the container; descriptors 3, 4 and 5 are inherited."""
+    """Entry point inside the container; descriptors 3 to 6 are inherited."""
     parser = argparse.ArgumentParser(prog="vtpm-service")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--channel", choices=("tls", "none"), default="tls")
@@ -251,6 +256,7 @@ def main() -> int:
             _inherited(LISTENER_FD),
             GuestDevice.from_socket(_inherited(PROCESSOR_FD)),
             _inherited(AGENT_FD),
+            _measured_trust(),
             options.state,
             options.channel,
         )

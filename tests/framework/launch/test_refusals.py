@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.framework import deployment as deployment_module
 from harness.framework import wire
 from harness.framework.authority import HostKeys
 from harness.framework.deployment import Deployment, FrameworkPod, HostPlatform
@@ -15,7 +16,8 @@ from harness.framework.errors import FrameworkError
 from harness.framework.evidence import binding, bundle
 from harness.framework.hardware_tpm import HardwareTpm
 from harness.framework.hardware_tpm.manufacture import chip_key, manufacturer_chain
-from harness.framework.host.platform import hardware_tpm
+from harness.framework.host.platform import hardware_tpm, service_components, service_trust
+from harness.framework.tee.csv_processor import SoftwareVendor, launch_digest
 from harness.framework.tpm import keys
 from harness.framework.tpm.issuer import TpmIssuerKey
 from harness.framework.tpm.swtpm import Swtpm
@@ -23,6 +25,7 @@ from harness.framework.tpm.tcti import StreamTcti, open_esapi
 from harness.framework.vtpm import channel
 from harness.framework.vtpm.channel import ChannelIdentity
 from harness.framework.vtpm.state import EncryptedState
+from harness.framework.vtpm.trust import ServiceTrust
 
 
 @pytest.fixture
@@ -56,6 +59,25 @@ def test_the_service_refuses_a_replayed_report(
 def test_open_needs_a_nonce_of_its_own(control: socket.socket) -> None:
     with control, pytest.raises(FrameworkError, match="open without hello"):
         wire.request(control, _open(ChannelIdentity.create("pod"), b""))
+
+
+def test_a_service_with_another_root_is_neither_trusted_nor_given_a_key(
+    host: HostPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host hands the service a root of its own: the launch digest gives it away."""
+    genuine = service_trust
+    forged = bundle.decode(genuine(host.processor), ServiceTrust, 1 << 16)
+    forged = msgspec.structs.replace(forged, tee_root=SoftwareVendor().hrk)
+
+    honest = launch_digest(service_components(genuine(host.processor)))
+    assert launch_digest(service_components(bundle.encode(forged))) != honest
+    # A processor measures what it launches, so the forged policy shows in every report.
+    monkeypatch.setattr(deployment_module, "service_trust", lambda _: bundle.encode(forged))
+    with (
+        pytest.raises(FrameworkError, match=r"does not answer.*measurement"),
+        Deployment(host, tmp_path / "d"),
+    ):
+        pass
 
 
 def _open(identity: ChannelIdentity, report: bytes) -> dict[str, object]:
