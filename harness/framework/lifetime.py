@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
@@ -16,6 +17,15 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
+
+
+def end(process: "subprocess.Popen[bytes]", patience_s: float = 5.0) -> None:
+    """Wait for a process that is ending by itself; kill it when it takes longer."""
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def end_group_with_parent(parent: int) -> None:

@@ -16,6 +16,7 @@ from scipy import stats
 from harness.model.estimate import CampaignEstimates, CostModel, Estimate
 from harness.model.scenario import AA_SUFFIX, Cell, Claim, Scalar, Scenario
 from harness.report.emulation import Emulated, emulated_in
+from harness.scenario.kinds import WORKLOAD_KINDS
 from harness.store import Campaign
 
 ATTESTATION = "attestation_latency_ns"
@@ -26,29 +27,10 @@ TOTAL = "total"
 PHASE_NAMES = {"measured": "steady", "first": "first"}
 
 PART_ORDER: dict[str, tuple[str, ...]] = {
-    ATTESTATION: (
-        "challenge",
-        "report",
-        "quote",
-        "logs",
-        "serialise",
-        "transport",
-        "chain",
-        "quote_check",
-        "replay",
-        "policy",
-    ),
-    LAUNCH: (
-        "channel",
-        "manufacture",
-        "endorsement",
-        "ak",
-        "residency",
-        "report",
-        "issue",
-        "certificate",
-    ),
-    MEMORY: ("pss", "rss"),
+    metric: tuple(part for part in parts if part != TOTAL)
+    for kind in WORKLOAD_KINDS.values()
+    for metric, parts in kind.produces.items()
+    if parts is not None
 }
 
 _KEY = ["trial_id", "metric", "part", "phase"]

@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tpm2_pytss import ESAPI
+
 from harness.framework import attester
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import AK_HANDLE, AkKind
 from harness.framework.tpm.swtpm import Swtpm
-from harness.framework.tpm.tcti import StreamTcti, open_esapi
+from harness.framework.tpm.tcti import StreamTcti
 
 
 class SoftwareTpmPod:
@@ -23,7 +25,7 @@ class SoftwareTpmPod:
         try:
             self._stream = self._swtpm.connect()
             self.tcti = StreamTcti(self._stream)
-            self.ectx = open_esapi(self.tcti)
+            self.ectx = ESAPI(self.tcti)
             manufactured = time.perf_counter_ns()
             keys.create_endorsement_key(self.ectx)
             endorsed = time.perf_counter_ns()

@@ -19,7 +19,7 @@ from typing import Self
 import msgspec
 
 from harness.framework.errors import FrameworkError
-from harness.framework.lifetime import die_with_parent
+from harness.framework.lifetime import die_with_parent, end
 from harness.framework.verify import (
     Challenge,
     Policy,
@@ -98,11 +98,7 @@ class VerifierClient:
         trace: TracebackType | None,
     ) -> None:
         self._stream.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
 
 
 class Verifier:

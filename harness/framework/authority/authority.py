@@ -29,11 +29,7 @@ _EK_EKU = x509.ObjectIdentifier("2.23.133.8.1")
 
 
 class HostKeys(msgspec.Struct, frozen=True):
-    """What a host presents: EK certificate and its chain (DER), EK and AK public areas, AK Name.
-
-    ``issuing_public`` with ``certify_attest``/``certify_signature``: a separate issuing key that
-    the AK certified over the authority's nonce, or None.
-    """
+    """What a host presents: EK certificate and its chain (DER), EK and AK public areas, AK Name."""
 
     host: str
     ek_certificate: bytes

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from tpm2_pytss import ESAPI
 
 from harness.framework import wire
 from harness.framework.authority import Authority
@@ -27,7 +28,7 @@ from harness.framework.hardware_tpm.manufacture import chip_key, manufacture, ma
 from harness.framework.tee import verifier
 from harness.framework.tee.csv_processor import SoftwareProcessor, launch_digest, open_processor
 from harness.framework.tpm.swtpm import Swtpm
-from harness.framework.tpm.tcti import StreamTcti, open_esapi
+from harness.framework.tpm.tcti import StreamTcti
 from harness.framework.vtpm import channel
 from harness.framework.vtpm.trust import ServiceTrust
 
@@ -86,7 +87,7 @@ class HostPlatform:
         authority = Authority.create(directory / "authority")
         open_processor(directory / "processor")
         with Swtpm(directory / "tpm", chip_key(directory)) as tpm, tpm.connect() as stream:
-            ectx = open_esapi(StreamTcti(stream))
+            ectx = ESAPI(StreamTcti(stream))
             try:
                 chain = enrol(ectx, host, authority, manufacturer_chain(directory))
             finally:
@@ -212,7 +213,7 @@ class Agent:
 def run_agent(platform: HostPlatform, tpm: Swtpm, issuer: Issuer, listener: socket.socket) -> None:
     """Serve guests until the listener is closed; one thread a connection."""
     stream = tpm.connect()
-    ectx = open_esapi(StreamTcti(stream))
+    ectx = ESAPI(StreamTcti(stream))
     processor = platform.processor
     # The broker's own reference value: it takes nobody's word for what was launched.
     measurement = launch_digest(service_components(service_trust(processor)))

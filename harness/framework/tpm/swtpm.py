@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tpm2_pytss import TPM2_SU
+from tpm2_pytss import ESAPI, TPM2_SU
 
 from harness.framework.errors import FrameworkError
-from harness.framework.lifetime import die_with_parent
-from harness.framework.tpm.tcti import StreamTcti, bound_waiting, open_esapi
+from harness.framework.lifetime import die_with_parent, end
+from harness.framework.tpm.tcti import StreamTcti, bound_waiting
 
 _START_TIMEOUT_S = 10.0
 _LISTEN_TIMEOUT_S = 2.0
@@ -108,17 +108,13 @@ class Swtpm:
             try:
                 with self.connect() as stream:
                     stream.settimeout(2.0)
-                    ectx = open_esapi(StreamTcti(stream))
+                    ectx = ESAPI(StreamTcti(stream))
                     ectx.shutdown(TPM2_SU.CLEAR)
                     ectx.close()
             except Exception:  # noqa: S110 - the process is ended below in any case
                 pass
             self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
         self._process = None
         for name in ("tpm.sock", "tpm.sock.ctrl"):
             (self.directory / name).unlink(missing_ok=True)

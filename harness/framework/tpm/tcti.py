@@ -3,9 +3,8 @@
 import socket
 import ssl
 import struct
-from typing import Any
 
-from tpm2_pytss import ESAPI, PyTCTI
+from tpm2_pytss import PyTCTI
 
 from harness.framework.errors import FrameworkError
 from harness.framework.tpm.libtpms import MAX_COMMAND_BYTES, LibTpms
@@ -90,8 +89,3 @@ class LocalTcti(PyTCTI):  # type: ignore[misc]
     def do_receive(self, timeout: int) -> bytes:  # noqa: ARG002 - set by the TCTI interface
         """The response to the command that was run."""
         return self._response
-
-
-def open_esapi(tcti: Any) -> ESAPI:
-    """An ESAPI context over ``tcti``; close it with ``ESAPI.close``."""
-    return ESAPI(tcti)

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from tpm2_pytss import TPM2_SU
+from tpm2_pytss import ESAPI, TPM2_SU
 
 from harness.framework import wire
 from harness.framework.errors import FrameworkError
 from harness.framework.tpm import keys
 from harness.framework.tpm.libtpms import LibTpms
-from harness.framework.tpm.tcti import LocalTcti, open_esapi
+from harness.framework.tpm.tcti import LocalTcti
 from harness.framework.vtpm._native import lib
 from harness.framework.vtpm.channel import ChannelIdentity
 from harness.framework.vtpm.state import EncryptedState
@@ -38,7 +38,6 @@ class Instance:
         self._pod = pod
         self._channel = channel
         self._tpm: LibTpms | None = None
-        self._names: dict[str, Any] = {}
 
     def run(self) -> None:
         """Serve until the service closes ``control``."""
@@ -74,7 +73,7 @@ class Instance:
         at = [time.monotonic_ns()]
         state = EncryptedState(Path(message["directory"]), message["instance"], message["key"])
         self._tpm = LibTpms(state)
-        ectx = open_esapi(LocalTcti(self._tpm))
+        ectx = ESAPI(LocalTcti(self._tpm))
         ectx.startup(TPM2_SU.CLEAR)
         at.append(time.monotonic_ns())
         ek = keys.create_endorsement_key(ectx)
@@ -97,7 +96,7 @@ class Instance:
     def _activate(self, message: dict[str, Any]) -> dict[str, Any]:
         if self._tpm is None:
             raise FrameworkError("the vTPM is not manufactured yet")
-        ectx = open_esapi(LocalTcti(self._tpm))
+        ectx = ESAPI(LocalTcti(self._tpm))
         try:
             secret = keys.activate_credential(
                 ectx,

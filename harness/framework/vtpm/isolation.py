@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.framework.errors import FrameworkError
+from harness.framework.lifetime import end
 
 _RUNTIMES = ("crun", "runc")
 _PROBE_TIMEOUT_S = 15
-_STOP_TIMEOUT_S = 5
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 # What CPython, OpenSSL, libtpms and the service's own fork and descriptor passing use.
 _SYSTEM_CALLS = """
@@ -112,11 +112,7 @@ class Container:
         """End the whole process tree."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            end(self._process)
         if self._isolation.runtime is not None:
             subprocess.run(
                 [

@@ -12,7 +12,7 @@ from harness.framework.evidence import bundle
 from harness.framework.evidence.bundle import LaunchClaims, Quote, TeeEvidence
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import TpmKey
-from harness.framework.tpm.tcti import StreamTcti, open_esapi
+from harness.framework.tpm.tcti import StreamTcti
 
 Extras = Callable[[bytes, bytes], tuple[TeeEvidence | None, Quote | None]]
 
@@ -47,7 +47,7 @@ class FrameworkPod:
         self.launched = launched
         self.launch_stages_ns = launched.stages_ns
         self.tcti = StreamTcti(stream)
-        self.ectx: ESAPI = open_esapi(self.tcti)
+        self.ectx: ESAPI = ESAPI(self.tcti)
         self.ak: TpmKey = keys.persistent_key(self.ectx, keys.AK_HANDLE)
 
     def attest(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tpm2_pytss import ESAPI
 
 from harness.framework import deployment as deployment_module
 from harness.framework import wire
@@ -21,7 +22,7 @@ from harness.framework.tee.csv_processor import SoftwareVendor, launch_digest
 from harness.framework.tpm import keys
 from harness.framework.tpm.issuer import TpmIssuerKey
 from harness.framework.tpm.swtpm import Swtpm
-from harness.framework.tpm.tcti import StreamTcti, open_esapi
+from harness.framework.tpm.tcti import StreamTcti
 from harness.framework.vtpm import channel
 from harness.framework.vtpm.channel import ChannelIdentity
 from harness.framework.vtpm.state import EncryptedState
@@ -123,7 +124,7 @@ def test_a_quote_can_not_be_forged_with_the_issuing_key(host: HostPlatform, tmp_
     from cryptography.hazmat.primitives.asymmetric import ec
 
     with hardware_tpm(host, tmp_path) as tpm, tpm.connect() as stream:
-        ectx = open_esapi(StreamTcti(stream))
+        ectx = ESAPI(StreamTcti(stream))
         issuer = TpmIssuerKey(ectx, keys.persistent_key(ectx, keys.AK_HANDLE))
         signature = issuer.sign(b"a certificate", ec.ECDSA(hashes.SHA256()))
         issuer.public_key().verify(signature, b"a certificate", ec.ECDSA(hashes.SHA256()))
@@ -139,7 +140,7 @@ def test_the_host_certifies_only_attestation_keys_that_are_where_they_say(
 ) -> None:
     vtpm, tpm = Swtpm(tmp_path / "v"), hardware_tpm(host, tmp_path)
     with vtpm, tpm, vtpm.connect() as inner, tpm.connect() as outer:
-        guest, ectx = open_esapi(StreamTcti(inner)), open_esapi(StreamTcti(outer))
+        guest, ectx = ESAPI(StreamTcti(inner))(StreamTcti(outer))
         ek, parent = keys.create_endorsement_key(guest), keys.create_storage_key(guest)
         ak = keys.create_signing_key(guest, parent.handle, "ecc256", keys.AK_HANDLE)
         free = keys.create_signing_key(
@@ -169,7 +170,7 @@ def test_enrolment_refuses_a_foreign_manufacturer_and_a_wrong_answer(
 ) -> None:
     stranger = HostPlatform.provision(tmp_path / "stranger", "stranger")
     with hardware_tpm(host, tmp_path) as tpm, tpm.connect() as stream:
-        ectx = open_esapi(StreamTcti(stream))
+        ectx = ESAPI(StreamTcti(stream))
         from harness.framework.hardware_tpm.hardware_tpm import _RSA_EK_CERTIFICATE, _read_nv
 
         ek, ak = (
