@@ -140,7 +140,7 @@ def test_the_host_certifies_only_attestation_keys_that_are_where_they_say(
 ) -> None:
     vtpm, tpm = Swtpm(tmp_path / "v"), hardware_tpm(host, tmp_path)
     with vtpm, tpm, vtpm.connect() as inner, tpm.connect() as outer:
-        guest, ectx = ESAPI(StreamTcti(inner))(StreamTcti(outer))
+        guest, ectx = ESAPI(StreamTcti(inner)), ESAPI(StreamTcti(outer))
         ek, parent = keys.create_endorsement_key(guest), keys.create_storage_key(guest)
         ak = keys.create_signing_key(guest, parent.handle, "ecc256", keys.AK_HANDLE)
         free = keys.create_signing_key(
