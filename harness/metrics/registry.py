@@ -1,5 +1,6 @@
 """The registry of metrics. Values of different metrics are never mixed, even in one unit."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -17,6 +18,25 @@ class Metric(msgspec.Struct, frozen=True):
     better: Better
     clock: str
     description: str
+
+
+_GUEST_WORK = {
+    "guest_boot": "from the start of the kernel to its end, by stage",
+    "file_measurement": "one operation on a file, by scope, operation, first or again, and size",
+    "container_start": "from the making of a container to the end of its first program",
+    "namespace_scale": "one operation on a measurement domain, by the number of domains",
+    "log_growth": "measuring one more file, or reading the list, by the list's length",
+    "application": "one run of a program in a container",
+}
+
+
+def _guest_metrics() -> Iterator[Metric]:
+    """What guests do, as counted instructions and as time on the guest's own clock."""
+    for name, what in _GUEST_WORK.items():
+        counted = f"instructions of the guest: {what}"
+        yield Metric(f"{name}_instructions", "instructions", "lower", "guest-instructions", counted)
+        timed = f"time on the guest's clock: {what}"
+        yield Metric(f"{name}_guest_time_ns", "ns", "lower", "guest-monotonic", timed)
 
 
 METRICS: dict[str, Metric] = {
@@ -56,6 +76,49 @@ METRICS: dict[str, Metric] = {
             "lower",
             "",
             "size of the evidence that is sent to the verifier",
+        ),
+        *_guest_metrics(),
+        Metric(
+            "namespace_memory_bytes",
+            "B",
+            "lower",
+            "",
+            "kernel memory that measurement domains take, by their number",
+        ),
+        Metric(
+            "ima_entries",
+            "entries",
+            "lower",
+            "",
+            "entries of the guest's IMA list by PCR, and violations among them",
+        ),
+        Metric(
+            "ima_log_bytes",
+            "B",
+            "lower",
+            "",
+            "size of the guest's binary IMA list",
+        ),
+        Metric(
+            "guest_tpm_command_latency_ns",
+            "ns",
+            "lower",
+            "guest-monotonic",
+            "time of one TPM command at the guest's /dev/tpm0, by command",
+        ),
+        Metric(
+            "guest_attestation_latency_ns",
+            "ns",
+            "lower",
+            "guest-monotonic",
+            "time of one attestation inside the guest, by phase",
+        ),
+        Metric(
+            "guest_wall_time_ns",
+            "ns",
+            "lower",
+            "monotonic",
+            "wall time of a whole guest on the host; under emulation a secondary figure",
         ),
         Metric(
             "fake_latency_ns",

@@ -7,7 +7,7 @@ import msgspec
 Scalar = bool | int | float | str
 ClaimKind = Literal["estimate", "at_most", "equivalent"]
 Reducer = Literal["mean", "median", "p10", "p95", "p99"]
-BackendName = Literal["process", "fake"]
+BackendName = Literal["process", "qemu", "fake"]
 Layout = Literal["sequential", "interleaved"]
 SamplePhase = Literal["warmup", "first", "measured"]
 
@@ -24,7 +24,9 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What each trial does, under every combination of its factors.
 
     ``layout``: whether a block's trials run one after the other, or are all alive and take turns
-    every few iterations (for machines whose speed others change).
+    every few iterations (for machines whose speed others change). ``baseline``: the arm that the
+    others are compared with here, "" for the scenario's. One block only shows that the workload
+    works: it has no A/A copy, and no claim may be about it.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Scalar] = {}
     timeout_s: float = 120.0
     layout: Layout = "sequential"
+    baseline: str = ""
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +78,10 @@ class NoiseGate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole evaluation. The arm ``baseline`` and its A/A copy run in every block."""
+    """A whole evaluation. The arm ``baseline`` and its A/A copy run in every block.
+
+    A workload may name another baseline; `baseline_of` says which one counts.
+    """
 
     name: str
     title: str
@@ -88,6 +94,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     noise: NoiseGate = NoiseGate()
     assumed_sd_log: float = 0.02
+
+    def baseline_of(self, workload: str) -> str:
+        """Name of the arm that the other arms of ``workload`` are compared with."""
+        own = next((one.baseline for one in self.workloads if one.name == workload), "")
+        return own or self.baseline
 
 
 AA_SUFFIX = "+aa"

@@ -28,6 +28,7 @@ from harness.run.provenance import collect_provenance
 from harness.run.tracker import ClaimTracker, Statistics
 from harness.run.trial import TrialRunner
 from harness.run.workdir import fresh_workdir, remove_workdir
+from harness.scenario.kinds import is_counted
 from harness.schedule import sized_workload
 from harness.store import (
     CampaignWriter,
@@ -180,10 +181,14 @@ class _Run:
                 self._observe(BlockFinished(workload, *block, estimates))
 
     def _groups(self, pending: list[PlannedTrial]) -> Iterator[list[PlannedTrial]]:
-        """What runs at once: the rest of an interleaved block, else a trial."""
-        layouts = {workload.name: workload.layout for workload in self._request.scenario.workloads}
+        """What runs at once: the rest of an interleaved or of a counted block, else a trial."""
+        whole = {
+            workload.name
+            for workload in self._request.scenario.workloads
+            if workload.layout == "interleaved" or is_counted(workload)
+        }
         for (cell, _), trials in itertools.groupby(pending, lambda t: (t.cell_id, t.block)):
-            if layouts[self._cells[cell].workload] == "interleaved":
+            if self._cells[cell].workload in whole:
                 yield list(trials)
             else:
                 yield from ([trial] for trial in trials)

@@ -51,7 +51,7 @@ class ClaimTracker:
     """Collects the reduced values of the trials that claims are about."""
 
     def __init__(self, scenario: Scenario, cells: dict[str, Cell], stats: Statistics) -> None:
-        self._baseline = scenario.baseline
+        self._baseline_of = scenario.baseline_of
         self._stats = stats
         self._cell_of = {claim.id: _cell_id(claim, cells) for claim in scenario.claims}
         self._claims = scenario.claims
@@ -62,7 +62,7 @@ class ClaimTracker:
         """Whether some claim looks at this trial."""
         return record.status == "ok" and any(
             self._cell_of[claim.id] == record.cell_id
-            and record.arm in (self._baseline, claim.candidate)
+            and record.arm in (self._baseline_of(claim.workload), claim.candidate)
             for claim in self._claims
         )
 
@@ -98,7 +98,7 @@ class ClaimTracker:
         baseline, candidate, second = [], [], []
         blocks = sorted({block for name, block, _ in self._values if name == claim.id})
         for block in blocks:
-            one = self._values.get((claim.id, block, self._baseline))
+            one = self._values.get((claim.id, block, self._baseline_of(claim.workload)))
             other = self._values.get((claim.id, block, claim.candidate))
             if one is not None and other is not None:
                 baseline.append(one[0])

@@ -13,6 +13,7 @@ from harness.model.record import NoiseFlag, Sample, TrialOutcome, TrialRecord, T
 from harness.model.scenario import PlannedTrial, Scenario
 from harness.run.noise import NoiseMonitor
 from harness.scenario import arms_of
+from harness.scenario.kinds import is_counted
 from harness.schedule import block_seed
 from harness.store import CampaignWriter, Header, writing
 
@@ -50,7 +51,9 @@ class TrialRunner:
         EnvironmentError_ leaves all of them uncommitted.
         """
         requests = [self._request(trial, self._folder(trial)) for trial in trials]
-        flags = self.noise.before()
+        # Counts do not depend on the machine's load, most of which their own block makes.
+        counted = is_counted(requests[0].workload)
+        flags = () if counted else self.noise.before()
         started = time.time()
         clock = time.perf_counter()
         try:
@@ -62,7 +65,8 @@ class TrialRunner:
             timing = _Timing(started, (time.perf_counter() - clock) / len(requests))
             for request in requests:
                 shutil.rmtree(request.workdir, ignore_errors=True)
-        flags += self.noise.after()
+        after = self.noise.after()
+        flags += () if counted else after
         ran = []
         for request, outcome in zip(requests, outcomes, strict=True):
             record = self._record(

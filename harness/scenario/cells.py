@@ -45,10 +45,14 @@ def _cells_of_workload(workload: Workload) -> list[Cell]:
 
 
 def arms_of(scenario: Scenario, workload: Workload) -> dict[str, Arm]:
-    """Arms of every block of ``workload`` by name: baseline, its A/A copy, then candidates."""
+    """Arms of every block of ``workload`` by name: baseline, its A/A copy, then candidates.
+
+    A single block compares nothing, so it has no A/A copy.
+    """
     by_name = {arm.name: arm for arm in scenario.arms}
-    baseline = by_name[scenario.baseline]
-    copy = Arm(baseline.name + AA_SUFFIX, baseline.kind, baseline.options)
+    baseline = by_name[scenario.baseline_of(workload.name)]
+    copies = [Arm(baseline.name + AA_SUFFIX, baseline.kind, baseline.options)]
     names = workload.arms or tuple(by_name)
     candidates = [by_name[name] for name in names if name != baseline.name]
-    return {arm.name: arm for arm in (baseline, copy, *candidates)}
+    same = [] if workload.blocks == 1 else copies
+    return {arm.name: arm for arm in (baseline, *same, *candidates)}

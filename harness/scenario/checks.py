@@ -7,7 +7,7 @@ from harness.model.scenario import Arm, Scalar, Scenario, Workload
 from harness.scenario.cells import arms_of, cells_of
 from harness.scenario.claims import check_claim
 from harness.scenario.errors import problem, unknown_name, wrong_value
-from harness.scenario.kinds import ARM_KINDS, WORKLOAD_KINDS, ValueRule
+from harness.scenario.kinds import ARM_KINDS, WORKLOAD_KINDS, ValueRule, is_counted
 
 ValueRules = Mapping[str, ValueRule]
 
@@ -52,7 +52,7 @@ def _check_unique(file: str, key: str, field: str, names: list[str]) -> None:
 
 
 def _check_arm(file: str, at: str, scenario: Scenario, arm: Arm) -> None:
-    known = [name for name, kind in ARM_KINDS.items() if kind.backend == scenario.backend]
+    known = [name for name, kind in ARM_KINDS.items() if scenario.backend in kind.backends]
     if arm.kind not in known:
         what = f"a kind of arm of the {scenario.backend} backend"
         raise unknown_name(file, f"{at}.kind", arm.kind, what, known)
@@ -73,11 +73,24 @@ def _check_workload(file: str, at: str, scenario: Scenario, workload: Workload) 
         text = f'got "interleaved", expected "sequential" for {workload.kind}; only {able} can'
         raise problem(file, f"{at}.layout", text)
     names = [arm.name for arm in scenario.arms]
+    if workload.baseline and workload.baseline not in names:
+        what = "the name of an arm"
+        raise unknown_name(file, f"{at}.baseline", workload.baseline, what, names)
     for index, name in enumerate(workload.arms):
         if name not in names:
             raise unknown_name(file, f"{at}.arms[{index}]", name, "the name of an arm", names)
         if name in workload.arms[:index]:
             raise problem(file, f"{at}.arms[{index}]", f'got "{name}" again, expected it once')
+    if is_counted(workload):
+        _check_counted(file, f"{at}.arms", scenario, workload)
+
+
+def _check_counted(file: str, at: str, scenario: Scenario, workload: Workload) -> None:
+    """Instructions can only be counted without a TPM, whose answers take the host's time."""
+    for arm in arms_of(scenario, workload).values():
+        if ARM_KINDS[arm.kind].needs_tpm:
+            text = f'got "{arm.name}", whose TPM a guest that counts instructions cannot have'
+            raise problem(file, at, f'{text}; name the arms, or set options.profile = "chain"')
 
 
 def _check_factors(file: str, at: str, workload: Workload, rules: ValueRules | None) -> None:
@@ -111,7 +124,8 @@ def _check_blocks(file: str, at: str, workload: Workload) -> None:
         raise problem(file, f"{at}.blocks", text)
     for name in ("blocks", "pilot", "max_blocks"):
         count = getattr(workload, name)
-        if count is not None and count % 2:
+        single = name == "blocks" and count == 1
+        if count is not None and not single and (count % 2 or count < 4):
             # Orders come in reversed pairs; half a pair would favour an arm.
             raise wrong_value(file, f"{at}.{name}", count, "an even number of blocks >= 4")
     if workload.pilot is not None and workload.max_blocks < workload.pilot:

@@ -18,7 +18,11 @@ def check_claim(file: str, at: str, scenario: Scenario, claim: Claim) -> None:
         raise unknown_name(file, f"{at}.workload", claim.workload, what, workloads)
     workload = workloads[claim.workload]
     _check_target(file, at, claim, workload)
-    arms = [name for name in arms_of(scenario, workload) if name != scenario.baseline]
+    if workload.blocks == 1:
+        text = f'workload "{workload.name}" has one block, expected at least 4 for a claim'
+        raise problem(file, f"{at}.workload", text)
+    baseline = scenario.baseline_of(workload.name)
+    arms = [name for name in arms_of(scenario, workload) if name != baseline]
     if claim.candidate not in arms:
         what = f'an arm of workload "{workload.name}" other than the baseline'
         raise unknown_name(file, f"{at}.candidate", claim.candidate, what, arms)

@@ -42,7 +42,7 @@ RULES: dict[tuple[type, str], Rule] = {
     (Workload, "name"): _NAME,
     (Workload, "iterations"): Rule(low=1, high=1_000_000),
     (Workload, "warmup"): Rule(low=0, high=1_000_000),
-    (Workload, "blocks"): Rule(low=4, high=10_000),
+    (Workload, "blocks"): Rule(low=1, high=10_000),
     (Workload, "pilot"): Rule(low=4, high=10_000),
     (Workload, "max_blocks"): Rule(low=4, high=10_000),
     (Workload, "timeout_s"): Rule(low=0.1, high=86_400),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from harness.model.scenario import BackendName, Scalar
+from harness.model.scenario import BackendName, Scalar, Workload
 
 
 class ValueRule(NamedTuple):
@@ -36,7 +36,8 @@ class WorkloadKind(NamedTuple):
 
     ``produces``: metric -> its parts, or None where the workload itself names them;
     ``factors``/``options``: None allows any; ``startup_s`` and ``iteration_s``: typical cost of a
-    trial, used for a first guess of wall time only; ``interleaves``: its trials can take turns.
+    trial, used for a first guess of wall time only; ``interleaves``: its trials can take turns;
+    ``counts``: the profile "cost" counts instructions, whatever else the machine does meanwhile.
     """
 
     backend: BackendName
@@ -46,17 +47,48 @@ class WorkloadKind(NamedTuple):
     startup_s: float
     iteration_s: float
     interleaves: bool = False
+    counts: bool = False
 
 
 class ArmKind(NamedTuple):
-    """One kind of arm, with the options it takes."""
+    """One kind of arm, with the options it takes. ``needs_tpm``: it is nothing without a TPM."""
 
-    backend: BackendName
+    backends: tuple[BackendName, ...]
     options: dict[str, ValueRule]
+    needs_tpm: bool = False
+
+
+def is_counted(workload: Workload) -> bool:
+    """Whether the workload's values are counts, which other load on the machine can't change."""
+    kind = WORKLOAD_KINDS[workload.kind]
+    return kind.counts and workload.options.get("profile", "cost") == "cost"
 
 
 _PROBABILITY = ValueRule(float, low=0.0, high=1.0)
 _AK = ValueRule(str, choices=("rsa2048", "ecc256"))
+_PROFILE = {"profile": ValueRule(str, choices=("cost", "chain"))}
+_TPM_DEVICE = {"tpm": ValueRule(str, choices=("crb", "tis"))}
+
+
+def _guest_kind(
+    name: str,
+    parts: tuple[str, ...] | None,
+    factors: dict[str, ValueRule],
+    options: dict[str, ValueRule],
+    startup_s: float,
+    more: dict[str, tuple[str, ...] | None] | None = None,
+) -> WorkloadKind:
+    """A kind whose guest counts instructions (profile cost) or tells its own time (chain)."""
+    produces = {
+        f"{name}_instructions": parts,
+        f"{name}_guest_time_ns": parts,
+        **(more or {}),
+        "ima_entries": ("pcr10", "pcr11", "violations"),
+        "ima_log_bytes": ("total",),
+        "guest_wall_time_ns": ("total",),
+    }
+    return WorkloadKind("qemu", produces, factors, _PROFILE | options, startup_s, 0.05, counts=True)
+
 
 WORKLOAD_KINDS: dict[str, WorkloadKind] = {
     "attestation": WorkloadKind(
@@ -105,6 +137,82 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         0.4,
         0.2,
     ),
+    "guest_boot": _guest_kind("guest_boot", ("init", "total"), {}, {}, 4.0),
+    "file_measurement": _guest_kind(
+        "file_measurement",
+        None,
+        {},
+        {
+            "sizes": ValueRule(str),
+            "ops": ValueRule(str),
+            "scopes": ValueRule(str),
+        },
+        15.0,
+    ),
+    "container_start": _guest_kind(
+        "container_start",
+        ("start.first", "start.again"),
+        {"containers": ValueRule(int, low=1, high=1024)},
+        {"runtime": ValueRule(str, choices=("agent", "crun"))},
+        8.0,
+    ),
+    "namespace_scale": _guest_kind(
+        "namespace_scale",
+        None,
+        {},
+        {"domains": ValueRule(str)},
+        15.0,
+        {"namespace_memory_bytes": None},
+    ),
+    "log_growth": _guest_kind(
+        "log_growth",
+        None,
+        {},
+        {
+            "entries": ValueRule(int, low=1, high=200_000),
+            "step": ValueRule(int, low=1, high=200_000),
+        },
+        20.0,
+    ),
+    "application": _guest_kind("application", None, {}, {"names": ValueRule(str)}, 30.0),
+    "guest_tpm_commands": WorkloadKind(
+        "qemu",
+        {
+            "guest_tpm_command_latency_ns": (
+                "pcr_read",
+                "pcr_extend",
+                "get_random",
+                "quote",
+                "read_public",
+            ),
+            "guest_wall_time_ns": ("total",),
+        },
+        {"ak": _AK},
+        _TPM_DEVICE,
+        4.0,
+        0.02,
+    ),
+    "guest_attestation": WorkloadKind(
+        "qemu",
+        {
+            "guest_attestation_latency_ns": (
+                "seal",
+                "quote",
+                "pcr_read",
+                "report",
+                "logs",
+                "total",
+            ),
+            "guest_wall_time_ns": ("total",),
+            "ima_entries": ("pcr10", "pcr11", "violations"),
+            "ima_log_bytes": ("total",),
+            "evidence_size_bytes": ("total",),
+        },
+        {"ak": _AK},
+        _TPM_DEVICE | {"hide": ValueRule(str, choices=("nested", "measured", "setns", "manager"))},
+        18.0,
+        0.1,
+    ),
     "fake": WorkloadKind(
         "fake",
         {"fake_latency_ns": ("total",)},
@@ -124,14 +232,19 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
 }
 
 ARM_KINDS: dict[str, ArmKind] = {
-    "software-tpm": ArmKind("process", {}),
-    "framework": ArmKind("process", {}),
-    "issuing-key": ArmKind("process", {}),
-    "no-channel": ArmKind("process", {}),
-    "deep-quote": ArmKind("process", {}),
-    "report-per-attestation": ArmKind("process", {}),
+    "software-tpm": ArmKind(("process", "qemu"), {}, needs_tpm=True),
+    "framework": ArmKind(("process", "qemu"), {}, needs_tpm=True),
+    "issuing-key": ArmKind(("process",), {}),
+    "no-channel": ArmKind(("process",), {}),
+    "deep-quote": ArmKind(("process",), {}),
+    "report-per-attestation": ArmKind(("process",), {}),
+    "ima-off": ArmKind(("qemu",), {}),
+    "ima-stock": ArmKind(("qemu",), {}),
+    "ima-namespaced": ArmKind(("qemu",), {}),
+    "ima-namespaced-tcb": ArmKind(("qemu",), {}),
+    "policy-only": ArmKind(("qemu",), {}),
     "fake": ArmKind(
-        "fake",
+        ("fake",),
         {
             "latency_ns": ValueRule(float, low=1.0),
             "slowdown": ValueRule(float, low=-0.9, high=100.0),

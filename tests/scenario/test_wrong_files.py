@@ -87,7 +87,7 @@ WRONG = [
     ),
     Wrong(
         "too few blocks", "blocks = 12", "blocks = 2", "workloads[0].blocks:",
-        ("got 2 (integer)", "integer >= 4"),
+        ("got 2 (integer)", "an even number of blocks >= 4"),
     ),
     Wrong(
         "no blocks", "blocks = 12\n", "", "workloads[0].blocks:", ("neither", "exactly one"),
