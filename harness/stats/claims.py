@@ -18,6 +18,7 @@ from harness.model.scenario import AA_SUFFIX, Claim
 from harness.stats import equivalence
 from harness.stats.estimates import Comparison, compare
 from harness.stats.multiplicity import holm
+from harness.stats.reducers import usual_reducer
 from harness.stats.series import CampaignData, Series, SeriesKey, collect
 from harness.stats.size import FEWEST_CLAIM_PAIRS, pairs_for_claim
 
@@ -34,11 +35,11 @@ class Evidence:
 
 
 def judge_claims(
-    campaign: CampaignData, means: Mapping[SeriesKey, Series]
+    campaign: CampaignData, series: Mapping[SeriesKey, Series]
 ) -> tuple[ClaimResult, ...]:
-    """Judge every claim of the scenario, in its order. ``means``: `collect(campaign, "mean")`."""
+    """Judge every claim of the scenario, in its order. ``series``: `collect(campaign)`."""
     claims = campaign.scenario.claims
-    gathered = [_gather(campaign, claim, means) for claim in claims]
+    gathered = [_gather(campaign, claim, series) for claim in claims]
     p_values = [_p_value(claim, found) for claim, found in zip(claims, gathered, strict=True)]
     adjusted = iter(holm([p for p in p_values if p is not None]))
     results: list[ClaimResult] = []
@@ -83,18 +84,20 @@ def claim_series(campaign: CampaignData, claim: Claim) -> SeriesKey:
     return SeriesKey(matching[0], claim.metric, claim.part, claim.phase)
 
 
-def _gather(campaign: CampaignData, claim: Claim, means: Mapping[SeriesKey, Series]) -> Evidence:
+def _gather(campaign: CampaignData, claim: Claim, series: Mapping[SeriesKey, Series]) -> Evidence:
     key = claim_series(campaign, claim)
     try:
-        found = means if claim.reducer == "mean" else collect(campaign, claim.reducer, only=key)
-        if key not in found:
+        if key not in series:
             raise InputError("no ok trial has this metric and part")
-        estimate = compare(campaign, found[key], claim.candidate, claim.reducer)
+        found = series[key]
+        if claim.reducer != usual_reducer(found.unit):
+            found = collect(campaign, claim.reducer, only=key)[key]
+        estimate = compare(campaign, found, claim.candidate, claim.reducer)
     except InputError as error:
         return Evidence(None, None, str(error))
     try:
-        copy = campaign.scenario.baseline + AA_SUFFIX
-        noise = compare(campaign, found[key], copy, claim.reducer)
+        copy = campaign.scenario.baseline_of(claim.workload) + AA_SUFFIX
+        noise = compare(campaign, found, copy, claim.reducer)
     except InputError as error:
         return Evidence(estimate, None, str(error))
     return Evidence(estimate, noise)
@@ -196,7 +199,8 @@ def _excluded(campaign: CampaignData, claim: Claim) -> dict[str, int]:
     ok = trials["status"] == "ok"
     reasons = trials["reason"].where(trials["reason"] != "", trials["status"])[~ok]
     counts = Counter(str(reason) for reason in reasons)
-    compared = trials[ok & trials["arm"].isin([claim.candidate, campaign.scenario.baseline])]
+    baseline = campaign.scenario.baseline_of(claim.workload)
+    compared = trials[ok & trials["arm"].isin([claim.candidate, baseline])]
     alone = compared.groupby("block")["arm"].nunique()
     if (unpaired := int((alone == 1).sum())) > 0:
         counts[NO_PARTNER] = unpaired
@@ -210,7 +214,7 @@ def _flagged(campaign: CampaignData, claim: Claim) -> int:
 
 
 def _claim_trials(campaign: CampaignData, claim: Claim) -> pd.DataFrame:
-    baseline = campaign.scenario.baseline
+    baseline = campaign.scenario.baseline_of(claim.workload)
     arms = [baseline, baseline + AA_SUFFIX, claim.candidate]
     trials = campaign.trials
     cell_id = claim_series(campaign, claim).cell_id

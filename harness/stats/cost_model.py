@@ -11,7 +11,7 @@ from harness.model.errors import InputError
 from harness.model.estimate import CostModel
 from harness.model.record import TrialRecord
 from harness.stats.paired import mean_interval
-from harness.stats.series import CampaignData, Series, SeriesKey
+from harness.stats.series import CampaignData, Series, SeriesKey, candidates
 
 METRIC = "tpm_command_latency_ns"
 NOTE = "round_trips"
@@ -51,7 +51,7 @@ def fit_block(baseline: ArrayLike, candidate: ArrayLike, round_trips: ArrayLike)
 
 
 def cost_models(
-    campaign: CampaignData, series: Mapping[SeriesKey, Series], compared: Iterable[str]
+    campaign: CampaignData, series: Mapping[SeriesKey, Series]
 ) -> tuple[CostModel, ...]:
     """Cost model of every ``tpm_commands`` cell and candidate, with t intervals over blocks.
 
@@ -63,11 +63,12 @@ def cost_models(
         if key.metric == METRIC and key.phase == "measured":
             by_cell.setdefault(key.cell_id, []).append(one)
     trips = _round_trips(campaign.records)
-    models = (
-        _model(cell_id, parts, campaign.scenario.baseline, candidate, trips)
-        for cell_id, parts in by_cell.items()
-        for candidate in compared
-    )
+    models = []
+    for cell_id, parts in by_cell.items():
+        workload = campaign.cells[cell_id].workload
+        baseline = campaign.scenario.baseline_of(workload)
+        for candidate in candidates(campaign.scenario, workload):
+            models.append(_model(cell_id, parts, baseline, candidate, trips))
     return tuple(model for model in models if model is not None)
 
 

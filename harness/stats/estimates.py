@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from harness.model.estimate import Estimate
 from harness.model.scenario import Reducer
 from harness.stats.paired import Overhead, fieller, mean_interval, overhead
+from harness.stats.reducers import counted
 from harness.stats.series import CampaignData, Pairs, Series, SeriesKey
 from harness.stats.size import minimum_detectable_effect
 
@@ -24,16 +25,18 @@ class Comparison:
 
 def compare(campaign: CampaignData, series: Series, candidate: str, reducer: Reducer) -> Comparison:
     """Compare ``candidate`` with the baseline; raises InputError when no ratio exists."""
-    baseline = campaign.scenario.baseline
+    cell = campaign.cells[series.key.cell_id]
+    baseline = campaign.scenario.baseline_of(cell.workload)
     pairs = series.pairs(baseline, candidate)
-    fit = overhead(pairs.baseline, pairs.candidate, pairs.second)
+    # A counted value can't depend on its place in the block, so none is fitted.
+    second = None if counted(series.unit) else pairs.second
+    fit = overhead(pairs.baseline, pairs.candidate, second)
     low, high = fit.interval(CONFIDENCE)
     low90, high90 = fit.interval(0.90)
     fieller_low, fieller_high = fieller(pairs.baseline, pairs.candidate, CONFIDENCE)
     base_mean, base_low, base_high = mean_interval(pairs.baseline, CONFIDENCE)
     cand_mean, cand_low, cand_high = mean_interval(pairs.candidate, CONFIDENCE)
     difference = mean_interval(pairs.candidate - pairs.baseline, CONFIDENCE)
-    cell = campaign.cells[series.key.cell_id]
     estimate = Estimate(
         cell_id=cell.id,
         workload=cell.workload,

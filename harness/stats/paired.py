@@ -22,6 +22,9 @@ Interval: TypeAlias = tuple[float, float]
 UNBOUNDED = sys.float_info.max
 MINIMUM_PAIRS = 3
 _LARGEST_LOG = math.log(UNBOUNDED)
+# Equal ratios of exact counts come out of division and logarithm a few units in the last place
+# apart; such a spread is none.
+_ROUNDING = 16 * sys.float_info.epsilon
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Overhead:
     """Fit of ``ln(candidate / baseline) = log_mean + log_position * order + error`` over blocks.
 
     ``order`` is +1 where the candidate ran second and -1 where it ran first. ``sd_log`` is the
-    residual standard deviation, ``standard_error`` that of ``log_mean``.
+    residual standard deviation, ``standard_error`` that of ``log_mean``. Without ``adjusted`` no
+    position was fitted and ``log_position`` is 0.
     """
 
     log_mean: float
@@ -37,11 +41,12 @@ class Overhead:
     standard_error: float
     sd_log: float
     n_pairs: int
+    adjusted: bool = True
 
     @property
     def degrees(self) -> int:
-        """Degrees of freedom: the pairs less the two fitted coefficients."""
-        return self.n_pairs - 2
+        """Degrees of freedom: the pairs less the fitted coefficients."""
+        return self.n_pairs - (2 if self.adjusted else 1)
 
     @property
     def point(self) -> float:
@@ -59,36 +64,53 @@ class Overhead:
         return relative(self.log_mean - half_width), relative(self.log_mean + half_width)
 
 
-def overhead(baseline: ArrayLike, candidate: ArrayLike, second: ArrayLike) -> Overhead:
+def overhead(
+    baseline: ArrayLike, candidate: ArrayLike, second: ArrayLike | None = None
+) -> Overhead:
     """Estimate the relative cost of ``candidate`` over ``baseline``.
 
-    ``second``: +1 where the candidate ran after the baseline in its block, -1 where before.
-    With this two-valued covariate least squares is the mean of the two orders' means, which is
-    what the code computes. Raises InputError when the shapes differ, with fewer than three pairs,
-    with values that have no logarithm, or when only one order occurs (the position effect could
-    then not be told from the cost).
+    ``second``: +1 where the candidate ran after the baseline in its block, -1 where before; None
+    for values that can't depend on it, as counted instructions, where the plain mean is the
+    estimate. With this two-valued covariate least squares is the mean of the two orders' means,
+    which is what the code computes. Equal ratios give an interval of no width. Raises InputError
+    when the shapes differ, with fewer than three pairs, with values that have no logarithm, or
+    when only one order occurs (the position effect could then not be told from the cost).
     """
-    base, cand, order = (np.asarray(array, dtype=float) for array in (baseline, candidate, second))
-    _check_pairs(base, cand, order)
+    base, cand = np.asarray(baseline, dtype=float), np.asarray(candidate, dtype=float)
+    _check_pairs(base, cand)
     log_ratio = np.log(cand / base)
+    n = len(log_ratio)
+    if second is None:
+        log_mean, squares = _center(log_ratio)
+        sd_log = math.sqrt(squares / (n - 1))
+        return Overhead(log_mean, 0.0, sd_log / math.sqrt(n), sd_log, n, adjusted=False)
+    order = np.asarray(second, dtype=float)
+    _check_order(order, base)
     late, early = log_ratio[order > 0], log_ratio[order < 0]
-    mean_late, mean_early = float(late.mean()), float(early.mean())
-    residual_squares = float(((late - mean_late) ** 2).sum() + ((early - mean_early) ** 2).sum())
-    sd_log = math.sqrt(residual_squares / (len(log_ratio) - 2))
+    (mean_late, squares_late), (mean_early, squares_early) = _center(late), _center(early)
+    sd_log = math.sqrt((squares_late + squares_early) / (n - 2))
     return Overhead(
         log_mean=(mean_late + mean_early) / 2,
         log_position=(mean_late - mean_early) / 2,
         standard_error=sd_log * math.sqrt(1 / len(late) + 1 / len(early)) / 2,
         sd_log=sd_log,
-        n_pairs=len(log_ratio),
+        n_pairs=n,
     )
 
 
-def _check_pairs(base: FloatArray, cand: FloatArray, order: FloatArray) -> None:
-    if base.ndim != 1 or not base.shape == cand.shape == order.shape:
+def _center(values: FloatArray) -> tuple[float, float]:
+    """Mean, and sum of squares around it; exact where the values differ by rounding alone."""
+    if float(np.ptp(values)) <= _ROUNDING:
+        return float(values[0]), 0.0
+    mean = float(values.mean())
+    return mean, float(((values - mean) ** 2).sum())
+
+
+def _check_pairs(base: FloatArray, cand: FloatArray) -> None:
+    if base.ndim != 1 or base.shape != cand.shape:
         raise InputError(
-            f"paired arrays differ in shape: baseline {base.shape}, candidate {cand.shape}, "
-            f"order {order.shape}; give one number per block in each"
+            f"paired arrays differ in shape: baseline {base.shape}, candidate {cand.shape}; give "
+            "one number per block in each"
         )
     if len(base) < MINIMUM_PAIRS:
         raise InputError(
@@ -99,6 +121,14 @@ def _check_pairs(base: FloatArray, cand: FloatArray, order: FloatArray) -> None:
             raise InputError(
                 f"the {name} has a value that is not positive; a ratio needs costs > 0"
             )
+
+
+def _check_order(order: FloatArray, base: FloatArray) -> None:
+    if order.shape != base.shape:
+        raise InputError(
+            f"paired arrays differ in shape: baseline {base.shape}, order {order.shape}; give one "
+            "number per block in each"
+        )
     if not np.all(np.abs(order) == 1):
         raise InputError("order must be +1 (candidate ran second) or -1 (ran first) in every block")
     if abs(order.sum()) == len(order):
@@ -127,9 +157,12 @@ def fieller(baseline: ArrayLike, candidate: ArrayLike, confidence: float = 0.95)
     if denominator <= 0:
         return -1.0, UNBOUNDED
     middle = mean_base * mean_cand - t_squared * float(covariance[0, 1])
-    rest = mean_cand**2 - t_squared * float(covariance[1, 1])
+    # The discriminant middle^2 - denominator * rest, rearranged: that difference of nearly equal
+    # products would give equal counts an interval of 1e-8.
+    spread = float(np.var(mean_base * cand - mean_cand * base, ddof=1)) / n
+    shared = float(covariance[0, 0] * covariance[1, 1] - covariance[0, 1] ** 2)
     # Not negative in exact arithmetic: the ratio itself always lies inside.
-    root = math.sqrt(max(middle**2 - denominator * rest, 0.0))
+    root = math.sqrt(max(t_squared * (spread - t_squared * shared), 0.0))
     return (middle - root) / denominator - 1, (middle + root) / denominator - 1
 
 

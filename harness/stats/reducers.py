@@ -12,6 +12,23 @@ _QUANTILES: dict[Reducer, float] = {"median": 0.5, "p10": 0.1, "p95": 0.95, "p99
 # and the median need no floor: a trial with few iterations only spreads more.
 _FLOORS: dict[Reducer, int] = {"mean": 1, "median": 1, "p10": 64, "p95": 130, "p99": 662}
 
+# The unit of values that a deterministic machine counts: the same boot gives the same number.
+COUNTED_UNIT = "instructions"
+
+
+def counted(unit: str) -> bool:
+    """Whether values in ``unit`` are counted, so that load and order can't change them."""
+    return unit == COUNTED_UNIT
+
+
+def usual_reducer(unit: str) -> Reducer:
+    """Reducer of the exploratory estimates: the mean of what costs, the median of counts.
+
+    A few operations of a trial also count a timer tick or a page that happened to be new; the
+    median counts the operation.
+    """
+    return "median" if counted(unit) else "mean"
+
 
 def sample_floor(reducer: Reducer) -> int:
     """Iterations per trial that ``reducer`` needs."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.model.record import TrialRecord
 from harness.model.scenario import AA_SUFFIX, Cell, PlannedTrial, Reducer, SamplePhase, Scenario
 from harness.stats.paired import FloatArray
-from harness.stats.reducers import SERIES, reduce_trials
+from harness.stats.reducers import SERIES, reduce_trials, usual_reducer
 
 PHASES: tuple[SamplePhase, ...] = ("first", "measured")
 
@@ -91,19 +91,21 @@ class Series:
         return Pairs(self.blocks[complete], base[complete], cand[complete], second[complete])
 
 
-def candidates(scenario: Scenario) -> list[str]:
-    """Arms that are compared with the baseline: its A/A copy first, then as the scenario says."""
-    others = [arm.name for arm in scenario.arms if arm.name != scenario.baseline]
-    return [scenario.baseline + AA_SUFFIX, *others]
+def candidates(scenario: Scenario, workload: str) -> list[str]:
+    """Arms compared with the workload's baseline: its A/A copy, then as the scenario says."""
+    baseline = scenario.baseline_of(workload)
+    others = [arm.name for arm in scenario.arms if arm.name != baseline]
+    return [baseline + AA_SUFFIX, *others]
 
 
 def collect(
-    campaign: CampaignData, reducer: Reducer, only: SeriesKey | None = None
+    campaign: CampaignData, reducer: Reducer | None = None, only: SeriesKey | None = None
 ) -> dict[SeriesKey, Series]:
     """Reduce the samples of all ok trials and line them up by block.
 
-    Ordered by cell as the campaign lists them, then metric, part and phase. ``only`` limits the
-    work to one series. Raises InputError as `reduce_trials` does.
+    ``reducer``: None for the one that is usual for each series' unit. Ordered by cell as the
+    campaign lists them, then metric, part and phase. ``only`` limits the work to one series.
+    Raises InputError as `reduce_trials` does.
     """
     trials = campaign.trials[campaign.trials["status"] == "ok"]
     samples = campaign.samples
@@ -117,12 +119,19 @@ def collect(
     if samples.empty:
         return {}
     units = samples.groupby("metric", observed=True)["unit"].first()
-    placed = reduce_trials(samples, reducer).merge(
+    placed = _reduce(samples, reducer).merge(
         trials[["trial_id", "cell_id", "arm", "block", "position"]], on="trial_id"
     )
     found = _align(placed, {str(metric): str(unit) for metric, unit in units.items()})
     place = {cell_id: index for index, cell_id in enumerate(campaign.cells)}
     return {key: found[key] for key in sorted(found, key=lambda key: (place[key[0]], *key[1:]))}
+
+
+def _reduce(samples: pd.DataFrame, reducer: Reducer | None) -> pd.DataFrame:
+    if reducer is not None:
+        return reduce_trials(samples, reducer)
+    by_unit = samples.groupby("unit", observed=True)
+    return pd.concat([reduce_trials(rows, usual_reducer(str(unit))) for unit, rows in by_unit])
 
 
 def _align(placed: pd.DataFrame, units: Mapping[str, str]) -> dict[SeriesKey, Series]:

@@ -53,6 +53,7 @@ class Recipe:
     iteration_sd: float = 0.01
     position_effect: float = 0.0
     metric: str = METRIC
+    unit: str = "ns"
     parts: Mapping[str, float] = field(default_factory=lambda: {"total": 1e6})
     cells: tuple[Mapping[str, int], ...] = ({"ima_entries": 2000},)
     claims: tuple[Claim, ...] = ()
@@ -163,7 +164,7 @@ def _samples_table(
             "phase": "measured",
             "iteration": np.tile(np.arange(iterations), len(records) * parts),
             "value": np.concatenate([one.ravel() for one in values]),
-            "unit": "ns",
+            "unit": recipe.unit,
             "clock": "monotonic",
         }
     )

@@ -11,7 +11,7 @@ from harness.model.errors import InputError
 from harness.model.estimate import CostModel
 from harness.model.record import TrialRecord
 from harness.stats.cost_model import METRIC, cost_models, fit_block
-from harness.stats.series import candidates, collect
+from harness.stats.series import collect
 
 from .simulation import binomial_limits
 from .standin import BASELINE, CANDIDATE, COPY, Recipe, StandIn, build, change_trials
@@ -29,7 +29,7 @@ TPM = Recipe(
 
 
 def models(campaign: StandIn) -> dict[str, CostModel]:
-    found = cost_models(campaign, collect(campaign, "mean"), candidates(campaign.scenario))
+    found = cost_models(campaign, collect(campaign))
     return {model.candidate: model for model in found}
 
 
@@ -75,7 +75,8 @@ def test_intervals_over_blocks_cover_the_truth() -> None:
     repeats = 300
     cells = tuple({"ima_entries": number} for number in range(repeats))
     campaign = build(replace(TPM, cells=cells, blocks=6, iterations=2))
-    found = cost_models(campaign, collect(campaign, "mean"), [CANDIDATE])
+    every = cost_models(campaign, collect(campaign))
+    found = [one for one in every if one.candidate == CANDIDATE]
     assert len(found) == repeats
     low, high = binomial_limits(repeats, 0.95)
     fixed = sum(one.fixed_low_ns < 30_000 < one.fixed_high_ns for one in found)
