@@ -6,11 +6,20 @@ All of them raise EnvironmentError_ in one line that says how to go on.
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.guest import agent, esp, initrd, kernel_build, uki
+from harness.guest import agent, esp, image, initrd, kernel_build, uki
 from harness.guest.cache import Progress, silent
 from harness.guest.kernel_build import Kernels
 
-__all__ = ["Kernels", "build_agent", "build_esp", "build_initrd", "build_kernels", "build_uki"]
+__all__ = [
+    "Kernels",
+    "build_agent",
+    "build_container_images",
+    "build_esp",
+    "build_image",
+    "build_initrd",
+    "build_kernels",
+    "build_uki",
+]
 
 
 def build_kernels(progress: Progress = silent) -> Kernels:
@@ -36,3 +45,13 @@ def build_uki(kernel: Path, initial: bytes, cmdline: str) -> bytes:
 def build_esp(program: bytes) -> Path:
     """A FAT image from which UEFI starts ``program``, a unified kernel image."""
     return esp.build(program)
+
+
+def build_image(progress: Progress = silent) -> Path:
+    """The root file system with all programs; half a minute and 50 MB of packages when not cached."""
+    return image.root(progress)
+
+
+def build_container_images() -> dict[str, Path]:
+    """Images "a" and "b": the same programs in file systems with other ``fsuuid=``."""
+    return image.containers(build_agent())

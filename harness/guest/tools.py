@@ -30,6 +30,7 @@ _PACKAGES = {
     "musl-gcc": "musl-tools",
     "objcopy": "build-essential",
     "objdump": "build-essential",
+    "readelf": "build-essential",
     "patch": "patch",
     "tar": "tar",
     "xz": "xz-utils",
