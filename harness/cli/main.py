@@ -31,6 +31,7 @@ VERBS = {
     "verify": Verb("verify_store", "verify", "Check the integrity of a results folder."),
     "report": Verb("report", "report", "Estimate and render the report."),
     "attest": Verb("attest", "attest", "The framework by hand: provision, serve, attest, verify."),
+    "guest": Verb("guest", "guest", "Build the kernels and images that guests boot from."),
     "export": Verb("export", "export", "Write trials, samples and estimates as tables."),
 }
 

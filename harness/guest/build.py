@@ -48,7 +48,7 @@ def build_esp(program: bytes) -> Path:
 
 
 def build_image(progress: Progress = silent) -> Path:
-    """The root file system with all programs; half a minute and 50 MB of packages when not cached."""
+    """The root file system; half a minute and 50 MB of packages when it isn't cached."""
     return image.root(progress)
 
 

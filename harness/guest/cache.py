@@ -30,14 +30,18 @@ def silent(_what: str, _share: float | None) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Names what is built and everything that decides its content."""
+    """Names what is built and everything that decides its content.
+
+    ``revision`` counts changes of the code that make other bytes from the same inputs.
+    """
 
     name: str
     inputs: Mapping[str, str]
+    revision: int = 1
 
     def entry(self) -> str:
         """Name of the folder in the cache."""
-        text = json.dumps(dict(self.inputs), sort_keys=True)
+        text = json.dumps([self.revision, dict(self.inputs)], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -48,7 +48,7 @@ def versions(packages: Sequence[Path]) -> dict[str, str]:
     """Name → version of each package file."""
     show = ["dpkg-deb", "--show", "--showformat=${Package} ${Version}\n"]
     lines = [run(_WHAT, [*show, package]).split() for package in packages]
-    return {name: version for name, version in sorted(lines)}
+    return dict(sorted(lines))
 
 
 def _options(work: Path) -> list[str]:

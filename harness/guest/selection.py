@@ -15,7 +15,7 @@ _ELF = b"\x7fELF"
 
 
 def select(tree: Path, patterns: Sequence[str], target: Path) -> None:
-    """Copy what matches ``patterns`` from ``tree``, and all that it needs, to the folder ``target``.
+    """Copy what matches ``patterns`` from ``tree``, and all that it needs, to ``target``.
 
     Raises EnvironmentError_ for a pattern without a match and a library that isn't there.
     """
