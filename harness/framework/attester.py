@@ -36,20 +36,34 @@ def attest(
     begin("logs")
     boot_log, ima_log = (bytes(log) for log in logs)
     begin("serialise")
-    encoded = encode_evidence(
+    quote = Quote(made, signature)
+    encoded = assemble(nonce, ak.public, quote, values, (boot_log, ima_log), more)
+    begin("done")
+    return encoded
+
+
+def assemble(
+    nonce: bytes,
+    ak_public: bytes,
+    quote: Quote,
+    pcr_values: dict[int, bytes],
+    logs: tuple[bytes, bytes],
+    proofs: dict[str, Any],
+) -> bytes:
+    """Evidence in wire form; ``logs`` and ``proofs`` are as in :func:`attest`."""
+    boot_log, ima_log = logs
+    return encode_evidence(
         Evidence(
             version=EVIDENCE_VERSION,
             nonce=nonce,
-            ak_public=ak.public,
-            quote=Quote(made, signature),
-            pcr_values=values,
+            ak_public=ak_public,
+            quote=quote,
+            pcr_values=pcr_values,
             boot_log=boot_log,
             ima_log=ima_log,
-            **more,
+            **proofs,
         )
     )
-    begin("done")
-    return encoded
 
 
 def _unobserved(_stage: str) -> None:

@@ -11,13 +11,14 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from harness.framework import wire
 from harness.framework.errors import FrameworkError
-from harness.framework.evidence import binding, bundle
+from harness.framework.evidence import binding
 from harness.framework.evidence.bundle import Quote, TeeEvidence
 from harness.framework.hardware_tpm.hardware_tpm import Issuer
 from harness.framework.host.platform import (
@@ -32,27 +33,28 @@ from harness.framework.lifetime import die_with_parent
 from harness.framework.tee.csv_device import GuestDevice, serve_guest
 from harness.framework.tee.csv_processor import launch_digest
 from harness.framework.tpm.keys import AkKind
-from harness.framework.tpm.tcti import bound_waiting
 from harness.framework.verify.policy import TeeRoot
-from harness.framework.vtpm import channel, isolation
+from harness.framework.vtpm import isolation
 from harness.framework.vtpm.channel import ChannelIdentity
+from harness.framework.vtpm.client import ServiceClient, connect
+from harness.framework.vtpm.device import TpmDevice
 from harness.framework.vtpm.instance import Channel
-from harness.framework.vtpm.pod import FrameworkPod, decode_launch
-from harness.framework.vtpm.service import SERVICE_NAME
+from harness.framework.vtpm.pod import DevicePod, FrameworkPod
 
-__all__ = ["Deployment", "FrameworkPod", "HostPlatform", "TrustMaterial"]
-
-_START_TIMEOUT_S = 20.0
-_TIMEOUT_S = 60.0
+__all__ = ["Deployment", "DevicePod", "FrameworkPod", "HostPlatform", "TrustMaterial"]
 
 
 class TrustMaterial(NamedTuple):
-    """What a policy needs in order to judge this deployment's pods."""
+    """What a policy needs in order to judge this deployment's pods.
+
+    ``measurements`` are the vTPM service's, ``pod_measurements`` the pods'.
+    """
 
     authority_root: bytes
     crls: tuple[bytes, ...]
     tee_root: TeeRoot
     measurements: tuple[bytes, ...]
+    pod_measurements: tuple[bytes, ...]
 
 
 class Deployment:
@@ -70,13 +72,16 @@ class Deployment:
         channel: Channel = "tls",
         deep_quote: bool = False,
         fresh_report: bool = False,
+        relayed: bool = False,
     ) -> None:
+        """``relayed``: the vTPMs are for :meth:`open_device`, not for :meth:`open`."""
         self._host = host if isinstance(host, HostPlatform) else HostPlatform.provision(host)
         self._workdir = workdir.resolve()
         self._issuer: Issuer = issuer
         self._channel: Channel = channel
         self._deep_quote = deep_quote
         self._fresh_report = fresh_report
+        self._relayed = relayed
         self._isolation = isolation.available()
         self._stack: list[Callable[[], Any]] = []
 
@@ -113,31 +118,34 @@ class Deployment:
         tpm = hardware_tpm(self._host, self._workdir).start()
         self._stack.append(tpm.stop)
         processor = self._host.processor
-        trust = service_trust(processor)
+        trust = service_trust(processor, relayed=self._relayed)
         service = processor.launch(service_components(trust))
-        self._service_measurement = service.measurement
         pod = processor.launch(pod_components())
         agent = self._listener("agent.sock")
         for name, guest in (("service-csv.sock", service), ("pod-csv.sock", pod)):
             listener = self._listener(name)
             self._child(partial(serve_guest, guest, listener))
             listener.close()
-        self._child(lambda: run_agent(self._host, tpm, self._issuer, agent))
+        self._child(lambda: run_agent(self._host, tpm, self._issuer, agent, relayed=self._relayed))
         agent.close()
-        self._agent = self._connect("agent.sock")
+        self._agent = connect(self._workdir / "agent.sock")
         self._stack.append(self._agent.close)
-        self._hsk_cek, self._tee_root = processor.hsk_cek, processor.hrk
+        self._hsk_cek = processor.hsk_cek
         self._device = GuestDevice(self._workdir / "pod-csv.sock")
         self._stack.append(self._device.close)
-        self._identity = ChannelIdentity.create("pod")
         self._start_service(trust)
+        self._service = ServiceClient(
+            self._workdir / "service.sock", ChannelIdentity.create("pod"), processor.hrk,
+            service.measurement, self._channel,
+        )  # fmt: skip
         self._await_service()
 
     def _start_service(self, trust: bytes) -> None:
         listener = self._listener("service.sock")
         state = self._workdir / "state"
         state.mkdir(mode=0o700, exist_ok=True)
-        streams = [listener, self._connect("service-csv.sock"), self._connect("agent.sock")]
+        inner = ("service-csv.sock", "agent.sock")
+        streams = [listener, *(connect(self._workdir / name) for name in inner)]
         path = self._workdir / "service-trust.cbor"
         path.write_bytes(trust)
         policy = path.open("rb")
@@ -164,12 +172,6 @@ class Deployment:
         listener.listen(64)
         return listener
 
-    def _connect(self, name: str) -> socket.socket:
-        stream = socket.socket(socket.AF_UNIX)
-        stream.settimeout(_TIMEOUT_S)
-        stream.connect(str(self._workdir / name))
-        return stream
-
     def _child(self, work: Callable[[], None]) -> None:
         """Run one role in a process of its own, which ends with this one."""
         parent = os.getpid()
@@ -185,28 +187,9 @@ class Deployment:
                 os._exit(status)
         self._stack.append(lambda: _end(pid))
 
-    def _hello(self) -> tuple[socket.socket, bytes, bytes]:
-        """A control stream to the service, once its TEE report has been checked.
-
-        Gives the stream, the service's channel certificate and its nonce for us.
-        """
-        stream = self._connect("service.sock")
-        stream.settimeout(_START_TIMEOUT_S)
-        nonce = os.urandom(32)
-        try:
-            hello = wire.request(stream, {"op": "hello", "nonce": nonce})
-            report = bundle.decode(hello["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
-            channel.check_peer(
-                hello["certificate"], report, nonce, self._tee_root, (self._service_measurement,)
-            )
-        except BaseException:
-            stream.close()
-            raise
-        return stream, hello["certificate"], hello["nonce"]
-
     def _await_service(self) -> None:
         try:
-            stream, _, _ = self._hello()
+            stream, _, _ = self._service.hello()
         except (FrameworkError, OSError) as error:
             raise FrameworkError(
                 f"the vTPM service does not answer ({error}): {self._container.log_tail()}"
@@ -215,53 +198,44 @@ class Deployment:
 
     def open(self, instance: str, ak: AkKind) -> FrameworkPod:
         """Launch a vTPM and connect the pod, once each side has checked the other's report."""
-        begin = time.monotonic_ns()
-        control, service, nonce = self._hello()
-        with control:
-            report = self._report(binding.channel_report_data(self._identity.spki, nonce))
-            greeted = time.monotonic_ns()
-            answer = wire.request(
-                control,
-                {
-                    "op": "open", "instance": instance, "ak": ak,
-                    "certificate": self._identity.certificate, "report": bundle.encode(report),
-                },
-            )  # fmt: skip
-        answered = time.monotonic_ns()
-        launched = decode_launch(answer)
-        if launched.claims.channel_key_sha256 != channel.key_digest(service):
-            raise FrameworkError(
-                f"instance {instance}: launched by another service than we talk to"
-            )
+        if self._relayed:
+            raise FrameworkError("this deployment's vTPMs are for guests: use open_device")
+        launched, service = self._service.launch(instance, ak, self._report)
         decoded = time.monotonic_ns()
-        stream = self._attach(instance, service)
+        stream = self._service.attach(instance, service)
         attached = time.monotonic_ns()
         pod = FrameworkPod(stream, launched, self.extras)
         if pod.ak.name != launched.claims.ak_name:
             pod.close()
             raise FrameworkError(f"instance {instance}: the vTPM holds another attestation key")
-        stages = launched.stages_ns
-        stages["channel"] += greeted - begin + attached - decoded
-        stages["certificate"] = decoded - answered + time.monotonic_ns() - attached
+        launched.stages_ns["channel"] += attached - decoded
+        launched.stages_ns["certificate"] += time.monotonic_ns() - attached
         return pod
 
-    def _attach(self, instance: str, service: bytes) -> socket.socket:
-        """The pod's own stream to its vTPM."""
-        stream = self._connect("service.sock")
-        wire.send(stream, {"op": "attach", "instance": instance})
-        if self._channel == "tls":
-            stream = channel.connect_tls(stream, self._identity, service, SERVICE_NAME)
-        bound_waiting(stream)
-        return stream
+    def open_device(self, instance: str, ak: AkKind, path: Path, measurement: bytes) -> DevicePod:
+        """Launch a vTPM as QEMU's TPM device on the unix socket ``path``.
+
+        ``measurement`` is the guest's launch digest (``tee.csv_launch.guest_launch_digest``). The
+        vTPM is switched on when the machine starts; its attestation key is at ``AK_HANDLE``.
+        """
+        if not self._relayed:
+            raise FrameworkError("this deployment's vTPMs are for pods: make it relayed")
+        launched, service = self._service.launch(instance, ak, None)
+        device = TpmDevice(path, lambda: self._service.attach(instance, service))
+        guest = self._host.processor.guest(measurement)
+        return DevicePod(device, launched, guest, self._hsk_cek)
 
     def _report(self, data: bytes) -> TeeEvidence:
         return TeeEvidence(tee="csv", report=self._device.report(data), certificates=self._hsk_cek)
 
-    def extras(self, nonce: bytes, attest: bytes) -> tuple[TeeEvidence | None, Quote | None]:
+    def extras(
+        self, nonce: bytes, attest: bytes, logs: tuple[bytes, bytes]
+    ) -> tuple[TeeEvidence | None, Quote | None]:
         """What the ablation arms add to each attestation: a fresh report, the host's own quote."""
         fresh = deep = None
         if self._fresh_report:
-            fresh = self._report(binding.fresh_report_data(nonce, attest))
+            digests = (sha256(log).digest() for log in logs)
+            fresh = self._report(binding.fresh_report_data(nonce, attest, *digests))
         if self._deep_quote:
             qualifier = binding.deep_quote_qualifier(nonce, attest)
             made = wire.request(self._agent, {"op": "deep-quote", "qualifier": qualifier})
@@ -270,20 +244,26 @@ class Deployment:
 
     def memory(self, instance: str) -> dict[str, int]:
         """Proportional and resident set size of an instance's process, in bytes."""
-        control, _, _ = self._hello()
-        with control:
-            return wire.request(control, {"op": "memory", "instance": instance})
+        return self._service.memory(instance)
 
     def policy_trust(self) -> TrustMaterial:
-        """The roots and measurements that a policy for these pods must name."""
+        """The roots and measurements that a policy for these pods must name.
+
+        In a relayed deployment ``measurements`` are for the policy's ``relayed_measurements``, and
+        the policy adds each guest's own to ``pod_measurements``.
+        """
         authority = self._host.authority
         return TrustMaterial(
             authority_root=authority.root_der,
             crls=(authority.crl(),),
             tee_root=TeeRoot(
-                name="software secure processor", tee="csv", kind="emulated", root=self._tee_root
+                name="software secure processor",
+                tee="csv",
+                kind="emulated",
+                root=self._service.tee_root,
             ),
-            measurements=(self._service_measurement, launch_digest(pod_components())),
+            measurements=(self._service.measurement,),
+            pod_measurements=() if self._relayed else (launch_digest(pod_components()),),
         )
 
 

@@ -126,6 +126,7 @@ class FrameworkArm:
             tee_roots=(trust.tee_root,),
             accept_emulated=trust.tee_root.kind == "emulated",
             accepted_measurements=tuple(trust.measurements),
+            pod_measurements=tuple(trust.pod_measurements),
             boot=measured.boot,
             ima=measured.ima,
             require_fresh_report=self._changes.get("fresh_report", False),

@@ -81,6 +81,7 @@ def policy_for(trust: TrustMaterial, logs: tuple[BootLog, ImaLog]) -> Policy:
         tee_roots=(trust.tee_root,),
         accept_emulated=True,
         accepted_measurements=trust.measurements,
+        pod_measurements=trust.pod_measurements,
         boot=measured.boot,
         ima=measured.ima,
     )

@@ -18,7 +18,7 @@ INSTANCE_URI_PREFIX = "urn:attestbench:vtpm:"
 
 _QUOTE = b"attestbench quote v1\0"
 _LAUNCH = b"attestbench launch v1\0"
-_FRESH = b"attestbench attestation report v1\0"
+_FRESH = b"attestbench attestation report v2\0"
 _DEEP = b"attestbench deep quote v1\0"
 _CHANNEL = b"attestbench channel v1\0"
 _MAX_BINDING_SIZE = 8192
@@ -54,9 +54,15 @@ def launch_report_data(claims: LaunchClaims) -> bytes:
     return hashlib.sha512(_LAUNCH + bundle.encode(claims)).digest()
 
 
-def fresh_report_data(nonce: bytes, attest: bytes) -> bytes:
-    """Report data of a TEE report made for one attestation: 64 bytes."""
-    return hashlib.sha512(_FRESH + _sha256(nonce) + _sha256(attest)).digest()
+def fresh_report_data(
+    nonce: bytes, attest: bytes, boot_log_sha256: bytes, ima_log_sha256: bytes
+) -> bytes:
+    """Report data of a TEE report made for one attestation: 64 bytes.
+
+    The logs are bound beside the quote: where the host relays the TPM, the guest vouches for them.
+    """
+    bound = (_sha256(nonce), _sha256(attest), boot_log_sha256, ima_log_sha256)
+    return hashlib.sha512(_FRESH + b"".join(bound)).digest()
 
 
 def deep_quote_qualifier(nonce: bytes, attest: bytes) -> bytes:

@@ -37,13 +37,14 @@ _STATE_KEY_BYTES = 32
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def service_trust(processor: SoftwareProcessor) -> bytes:
+def service_trust(processor: SoftwareProcessor, *, relayed: bool = False) -> bytes:
     """The service's own policy (ServiceTrust): which TEE root and which pods it accepts."""
     return bundle.encode(
         ServiceTrust(
             tee_root=processor.hrk,
             certificates=processor.hsk_cek,
-            pod_measurements=(launch_digest(pod_components()),),
+            pod_measurements=() if relayed else (launch_digest(pod_components()),),
+            relayed=relayed,
         )
     )
 
@@ -210,13 +211,15 @@ class Agent:
         return {"peer": peer, "sealed": sealed}
 
 
-def run_agent(platform: HostPlatform, tpm: Swtpm, issuer: Issuer, listener: socket.socket) -> None:
+def run_agent(
+    platform: HostPlatform, tpm: Swtpm, issuer: Issuer, listener: socket.socket, *, relayed: bool
+) -> None:
     """Serve guests until the listener is closed; one thread a connection."""
     stream = tpm.connect()
     ectx = ESAPI(StreamTcti(stream))
     processor = platform.processor
     # The broker's own reference value: it takes nobody's word for what was launched.
-    measurement = launch_digest(service_components(service_trust(processor)))
+    measurement = launch_digest(service_components(service_trust(processor, relayed=relayed)))
     agent = Agent(HardwareTpm(ectx, issuer, platform.certificates()), processor, measurement)
     while True:
         try:

@@ -98,7 +98,11 @@ class SoftwareProcessor:
         self, measured: Mapping[str, bytes | Path], policy: int = POLICY_CSV2
     ) -> "SoftwareGuest":
         """Start a guest whose launch digest covers every component (content or file) by name."""
-        return SoftwareGuest(self, launch_digest(measured), policy)
+        return self.guest(launch_digest(measured), policy)
+
+    def guest(self, measurement: bytes, policy: int = POLICY_CSV2) -> "SoftwareGuest":
+        """Start a guest with this launch digest, as the real processor would have computed it."""
+        return SoftwareGuest(self, measurement, policy)
 
     def _report(self, guest: "SoftwareGuest", report_data: bytes, mnonce: bytes) -> bytes:
         """A V1 page: masked with a random word, and signed as masked."""

@@ -19,6 +19,7 @@ from tpm2_pytss import (
     TPM2B_SENSITIVE_CREATE,
     TPMA_OBJECT,
     TPML_PCR_SELECTION,
+    TPMS_PCR_SELECTION,
     TPMT_PUBLIC,
     TPMT_SIG_SCHEME,
     TPMT_SYM_DEF,
@@ -41,6 +42,7 @@ _AK = _FIXED | TPMA_OBJECT.USERWITHAUTH | TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.S
 _ISSUING = _FIXED | TPMA_OBJECT.USERWITHAUTH | TPMA_OBJECT.SIGN_ENCRYPT
 _STORAGE = _FIXED | TPMA_OBJECT.RESTRICTED | TPMA_OBJECT.DECRYPT
 _SIGNING_ALG = {"rsa2048": "rsa2048:rsassa-sha256:null", "ecc256": "ecc256:ecdsa-sha256:null"}
+_OTHER_BANKS = (TPM2_ALG.SHA1, TPM2_ALG.SHA384, TPM2_ALG.SHA512)
 NULL_SCHEME = TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL)
 
 
@@ -106,6 +108,16 @@ def create_signing_key(
     private, public, *_ = ectx.create(parent, TPM2B_SENSITIVE_CREATE(), template)
     handle = ectx.load(parent, private, public)
     return loaded_key(ectx, _persist(ectx, handle, where))
+
+
+def allocate_sha256_bank(ectx: ESAPI) -> None:
+    """Leave the SHA-256 bank alone from the next TPM2_Startup on.
+
+    The kernel fills a bank whose hash it lacks with padded SHA-1, which nobody can replay.
+    """
+    selections = [TPMS_PCR_SELECTION(hash=bank, sizeofSelect=3) for bank in _OTHER_BANKS]
+    selections.append(TPMS_PCR_SELECTION(hash=TPM2_ALG.SHA256, pcrs="all"))
+    ectx.pcr_allocate(TPML_PCR_SELECTION(selections))
 
 
 def make_credential(ek_public: bytes, name: bytes, secret: bytes) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """The attestation key's origin: its attributes, the TEE that launched its vTPM, and its host."""
 
 import hmac
+from hashlib import sha256
 from typing import NamedTuple
 
 from harness.framework import tee
@@ -122,11 +123,14 @@ def check_fresh_report(
     """Check the report made for this attestation, if there is one or must be one."""
     fresh, failures = evidence.fresh_report, context.failures
     if fresh is None:
+        policy = context.policy
+        relayed = launch and launch.tee.report.measurement in policy.relayed_measurements
         failures.require(
-            not context.policy.require_fresh_report, "tee.fresh.missing", "no fresh TEE report"
+            not (policy.require_fresh_report or relayed), "tee.fresh.missing", "no fresh TEE report"
         )
         return None
-    expected = binding.fresh_report_data(nonce, evidence.quote.attest)
+    logs = (sha256(log).digest() for log in (evidence.boot_log, evidence.ima_log))
+    expected = binding.fresh_report_data(nonce, evidence.quote.attest, *logs)
     trust = check_tee(fresh, expected, "tee.fresh.binding", context)
     if trust is not None and launch is not None:
         failures.require(
@@ -138,11 +142,23 @@ def check_fresh_report(
     return trust
 
 
-def check_tee_policy(trust: TeeTrust, context: Context) -> None:
-    """Measurement, guest policy and kind of root against the policy.
+def check_launch_policy(trust: TeeTrust, context: Context) -> None:
+    """Measurement, guest policy and kind of root of a vTPM service against the policy."""
+    policy = context.policy
+    accepted = policy.accepted_measurements + policy.relayed_measurements
+    _check_tee_policy(trust, accepted, "tee.measurement", context)
 
-    An unbound report is left alone: in CSV's first format, only the binding pins those fields.
-    """
+
+def check_fresh_policy(trust: TeeTrust, context: Context) -> None:
+    """The same of the guest that a fresh report is about."""
+    accepted = context.policy.pod_measurements
+    _check_tee_policy(trust, accepted, "tee.fresh.measurement", context)
+
+
+def _check_tee_policy(
+    trust: TeeTrust, accepted: tuple[bytes, ...], failure_id: str, context: Context
+) -> None:
+    """An unbound report is left alone: in CSV's first format, only the binding pins its fields."""
     policy, failures = context.policy, context.failures
     failures.require(
         trust.root.kind == "real" or policy.accept_emulated,
@@ -153,8 +169,8 @@ def check_tee_policy(trust: TeeTrust, context: Context) -> None:
         return
     report = trust.report
     failures.require(
-        report.measurement in policy.accepted_measurements,
-        "tee.measurement",
+        report.measurement in accepted,
+        failure_id,
         f"measurement {report.measurement.hex()} is not accepted",
     )
     required, forbidden = policy.csv.required_bits, policy.csv.forbidden_bits

@@ -34,7 +34,10 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
 
     ``scheme``: ``chain`` wants certificates and TEE reports, ``allow-list`` only a key whose TPM
     Name is in ``accepted_ak_names`` (the plain software TPM). ``authority_roots`` and ``crls`` are
-    DER; with ``require_crl`` the list of each root must be there and in date. ``boot`` are the
+    DER; with ``require_crl`` the list of each root must be there and in date.
+    ``accepted_measurements`` are those of vTPM services, ``pod_measurements`` those of guests,
+    which a fresh report must have. A service of ``relayed_measurements`` serves guests through a
+    device on their host, so that without a fresh report nothing is known of them. ``boot`` are the
     allowed SHA-256 event digests by PCR (None: replay only); ``ima`` the allowed digests by path.
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
     """
@@ -47,6 +50,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     tee_roots: tuple[TeeRoot, ...] = ()
     accept_emulated: bool = False
     accepted_measurements: tuple[bytes, ...] = ()
+    relayed_measurements: tuple[bytes, ...] = ()
+    pod_measurements: tuple[bytes, ...] = ()
     csv: CsvRules = CsvRules()
     pcrs: tuple[_Pcr, ...] = tuple(range(11))
     nonzero_pcrs: tuple[_Pcr, ...] = (0, 10)

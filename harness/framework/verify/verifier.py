@@ -67,8 +67,10 @@ def verify(
     begin("policy")
     measurements.check_boot_events(events, context)
     quotes.check_nonzero(decoded.pcr_values, context)
-    for trust in findings.tees():
-        launches.check_tee_policy(trust, context)
+    if findings.launch is not None:
+        launches.check_launch_policy(findings.launch.tee, context)
+    if findings.fresh is not None:
+        launches.check_fresh_policy(findings.fresh, context)
     _check_freshness(decoded, challenge, findings, context)
     begin("done")
     return _result(context, findings)

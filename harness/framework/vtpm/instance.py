@@ -38,6 +38,7 @@ class Instance:
         self._pod = pod
         self._channel = channel
         self._tpm: LibTpms | None = None
+        self._device = False
 
     def run(self) -> None:
         """Serve until the service closes ``control``."""
@@ -71,10 +72,13 @@ class Instance:
     def _manufacture(self, message: dict[str, Any]) -> dict[str, Any]:
         """Start the TPM and make its endorsement and attestation keys; says how long each took."""
         at = [time.monotonic_ns()]
+        self._device = message["device"]
         state = EncryptedState(Path(message["directory"]), message["instance"], message["key"])
         self._tpm = LibTpms(state)
         ectx = ESAPI(LocalTcti(self._tpm))
         ectx.startup(TPM2_SU.CLEAR)
+        if self._device:
+            keys.allocate_sha256_bank(ectx)
         at.append(time.monotonic_ns())
         ek = keys.create_endorsement_key(ectx)
         at.append(time.monotonic_ns())
@@ -105,6 +109,9 @@ class Instance:
                 message["credential"],
                 message["encrypted"],
             )
+            if self._device:
+                # The device switches the TPM off and on; nothing here failed to end in order.
+                ectx.shutdown(TPM2_SU.CLEAR)
         finally:
             ectx.close()
         return {"secret": secret}
@@ -119,12 +126,12 @@ class Instance:
             return
         with stream:
             if self._channel == "none":
-                lib.vtpm_serve_plain(stream.fileno())
+                lib.vtpm_serve_plain(stream.fileno(), self._device)
                 return
             key, certificate = self._identity.private_der(), self._identity.certificate
             lib.vtpm_serve_tls(
                 stream.fileno(), key, len(key), certificate, len(certificate),
-                self._pod, len(self._pod), _HANDSHAKE_TIMEOUT_S,
+                self._pod, len(self._pod), _HANDSHAKE_TIMEOUT_S, self._device,
             )  # fmt: skip
 
 

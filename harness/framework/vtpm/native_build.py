@@ -7,9 +7,10 @@ from cffi import FFI
 ffibuilder = FFI()
 ffibuilder.cdef(
     """
-    void vtpm_serve_plain(int fd);
+    void vtpm_serve_plain(int fd, int device);
     int vtpm_serve_tls(int fd, const uint8_t *key, long key_size, const uint8_t *certificate,
-                       int certificate_size, const uint8_t *peer, int peer_size, int handshake_s);
+                       int certificate_size, const uint8_t *peer, int peer_size, int handshake_s,
+                       int device);
     """
 )
 ffibuilder.set_source(

@@ -25,6 +25,8 @@ typedef struct {
 
 /* libtpms holds one TPM and is not reentrant; connections take turns, a command at a time. */
 static pthread_mutex_t one_command = PTHREAD_MUTEX_INITIALIZER;
+/* How often the TPM was switched on by a device, guarded by one_command. */
+static unsigned power_ons;
 
 static int read_some(stream *s, uint8_t *to, int room)
 {
@@ -74,7 +76,24 @@ static int read_message(stream *s, uint8_t *message)
     return have == size ? size : 0;
 }
 
-static void serve(stream *s)
+/* Switch the TPM off and on: its PCRs are gone, its keys are not, and it awaits TPM2_Startup.
+ * Ends every connection made before. 0 when its state cannot be loaded.
+ */
+static unsigned power_cycle(void)
+{
+    unsigned number;
+
+    pthread_mutex_lock(&one_command);
+    TPMLIB_Terminate();
+    number = ++power_ons;
+    if (TPMLIB_MainInit() != 0)
+        number = 0;
+    pthread_mutex_unlock(&one_command);
+    return number;
+}
+
+/* `powered`: the power_ons of this connection, 0 where no device ever switches the TPM. */
+static void serve(stream *s, unsigned powered)
 {
     uint8_t command[MAX_MESSAGE];
     int size;
@@ -87,7 +106,8 @@ static void serve(stream *s)
         int ok;
 
         pthread_mutex_lock(&one_command);
-        ok = TPMLIB_Process(&response, &length, &capacity, command, (uint32_t)size) == 0 &&
+        ok = powered == power_ons &&
+             TPMLIB_Process(&response, &length, &capacity, command, (uint32_t)size) == 0 &&
              length <= MAX_MESSAGE;
         if (ok)
             memcpy(answer, response, length);
@@ -142,16 +162,26 @@ static int peer_is(SSL *ssl, const uint8_t *expected, int size)
     return same;
 }
 
-void vtpm_serve_plain(int fd)
+static void serve_device_or_pod(stream *s, int device)
+{
+    unsigned powered = device ? power_cycle() : 0;
+
+    if (powered || !device)
+        serve(s, powered);
+}
+
+/* `device`: the connection is the TPM's power, which comes on with it. */
+void vtpm_serve_plain(int fd, int device)
 {
     stream s = {fd, NULL};
 
-    serve(&s);
+    serve_device_or_pod(&s, device);
 }
 
 /* 1 when the pinned peer was served until it left, 0 when it was refused. */
 int vtpm_serve_tls(int fd, const uint8_t *key, long key_size, const uint8_t *certificate,
-                   int certificate_size, const uint8_t *peer, int peer_size, int handshake_s)
+                   int certificate_size, const uint8_t *peer, int peer_size, int handshake_s,
+                   int device)
 {
     SSL_CTX *context =
         pinned_context(key, key_size, certificate, certificate_size, peer, peer_size);
@@ -161,7 +191,7 @@ int vtpm_serve_tls(int fd, const uint8_t *key, long key_size, const uint8_t *cer
 
     if (served) {
         stream s = {fd, ssl};
-        serve(&s);
+        serve_device_or_pod(&s, device);
         SSL_shutdown(ssl);
     }
     SSL_free(ssl);

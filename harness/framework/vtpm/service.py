@@ -142,7 +142,10 @@ class Service:
         instance.hand_over(self._launched(message["instance"]).control, stream)
 
     def _open(self, message: dict[str, Any], session: dict[str, Any]) -> dict[str, Any]:
-        """Launch a vTPM for a pod whose TEE report binds its channel key and our nonce."""
+        """Launch a vTPM for a pod whose TEE report binds its channel key and our nonce.
+
+        A relayed guest has no such report yet: its device's key alone reaches the vTPM.
+        """
         name = message["instance"]
         if not (isinstance(name, str) and 0 < len(name) <= 64 and name.replace("-", "").isalnum()):
             raise FrameworkError("instance: expected 1 to 64 letters, digits and hyphens")
@@ -156,10 +159,10 @@ class Service:
         nonce = session.pop("nonce", None)
         if nonce is None:
             raise FrameworkError("open without hello: there is no nonce to bind")
-        pod = message["certificate"]
-        report = bundle.decode(message["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
-        trust = self._trust
-        channel.check_peer(pod, report, nonce, trust.tee_root, trust.pod_measurements)
+        pod, trust = message["certificate"], self._trust
+        if not trust.relayed:
+            report = bundle.decode(message["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
+            channel.check_peer(pod, report, nonce, trust.tee_root, trust.pod_measurements)
         checked = time.monotonic_ns()
         inherited = [self._listener, self._agent, *(e.control for e in self._instances.values())]
         pid, control = instance.spawn(self._identity, pod, self._mode, inherited)
@@ -179,7 +182,7 @@ class Service:
             control,
             {
                 "op": "manufacture", "instance": name, "ak": ak, "key": self._key,
-                "directory": str(self._state / name),
+                "directory": str(self._state / name), "device": self._trust.relayed,
             },
         )  # fmt: skip
         at = [time.monotonic_ns()]

@@ -17,9 +17,9 @@ _MAGIC = b"attestbench vtpm state v1\0"
 class EncryptedState(MutableMapping[str, bytes]):
     """libtpms' state files in ``directory``; the key never reaches the disk.
 
-    Replacing a file by another instance's, or by another kind of state, is detected. An older
-    state of the instance itself is never loaded: an instance reads its state once, when it is
-    made, and a service that starts anew gets a new key (docs/adr/0003).
+    Replacing a file by another instance's, or by another kind of state, is detected, and so is an
+    older state of the instance itself: this process remembers what it wrote last, and a service
+    that starts anew gets a new key (docs/adr/0003).
     """
 
     def __init__(self, directory: Path, instance: str, key: bytes) -> None:
@@ -27,6 +27,7 @@ class EncryptedState(MutableMapping[str, bytes]):
         self._directory = directory
         self._instance = instance
         self._cipher = AESGCM(key)
+        self._written: dict[str, bytes] = {}
 
     def _path(self, name: str) -> Path:
         if not name.isalnum():
@@ -40,7 +41,12 @@ class EncryptedState(MutableMapping[str, bytes]):
         try:
             sealed = self._path(name).read_bytes()
         except FileNotFoundError:
-            raise KeyError(name) from None
+            sealed = b""
+        # The nonce is new with every write, and the tag covers it.
+        if self._written.get(name, sealed[:_NONCE_BYTES]) != sealed[:_NONCE_BYTES]:
+            raise FrameworkError(f"{name} of instance {self._instance}: the host set it back")
+        if not sealed:
+            raise KeyError(name)
         try:
             return self._cipher.decrypt(
                 sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._label(name)
@@ -59,8 +65,10 @@ class EncryptedState(MutableMapping[str, bytes]):
         with os.fdopen(descriptor, "wb") as file:
             file.write(nonce + self._cipher.encrypt(nonce, value, self._label(name)))
         temporary.replace(path)
+        self._written[name] = nonce
 
     def __delitem__(self, name: str) -> None:
+        self._written.pop(name, None)
         try:
             self._path(name).unlink()
         except FileNotFoundError:

@@ -140,8 +140,8 @@ def test_bindings_are_the_ones_agreed_and_differ_by_purpose() -> None:
     expected = {
         binding.quote_qualifier(nonce): hashlib.sha256(b"attestbench quote v1\0" + nonce),
         binding.launch_report_data(CLAIMS): hashlib.sha512(b"attestbench launch v1\0" + claims),
-        binding.fresh_report_data(nonce, attest): hashlib.sha512(
-            b"attestbench attestation report v1\0" + hashed
+        binding.fresh_report_data(nonce, attest, b"b" * 32, b"i" * 32): hashlib.sha512(
+            b"attestbench attestation report v2\0" + hashed + b"b" * 32 + b"i" * 32
         ),
         binding.deep_quote_qualifier(nonce, attest): hashlib.sha256(
             b"attestbench deep quote v1\0" + hashed

@@ -73,7 +73,9 @@ def test_a_service_with_another_root_is_neither_trusted_nor_given_a_key(
     honest = launch_digest(service_components(genuine(host.processor)))
     assert launch_digest(service_components(bundle.encode(forged))) != honest
     # A processor measures what it launches, so the forged policy shows in every report.
-    monkeypatch.setattr(deployment_module, "service_trust", lambda _: bundle.encode(forged))
+    monkeypatch.setattr(
+        deployment_module, "service_trust", lambda _processor, **_: bundle.encode(forged)
+    )
     with (
         pytest.raises(FrameworkError, match=r"does not answer.*measurement"),
         Deployment(host, tmp_path / "d"),

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import pytest
 
 from harness.framework.errors import ParseError
-from harness.framework.evidence import binding
 from harness.framework.evidence.bundle import encode_evidence
 from harness.framework.verify import VerificationCache, verify
 from harness.framework.verify.certificate import parse_certificate, parse_revocation_list
@@ -42,7 +41,7 @@ def sha256_digest_bytes(log: bytes) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def wire(world: World) -> bytes:
     quote = world.quote()
-    fresh = world.tee(world.report(binding.fresh_report_data(world.nonce, quote.attest)))
+    fresh = world.tee(world.pod.report(world.fresh_data(quote), bytes(16)))
     return encode_evidence(world.evidence(quote=quote, fresh_report=fresh))
 
 

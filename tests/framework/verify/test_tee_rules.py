@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from harness.framework.evidence import binding, bundle
-from harness.framework.evidence.bundle import TeeEvidence
+from harness.framework.evidence.bundle import Quote, TeeEvidence
 from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
 from harness.framework.verify import (
     CsvRules,
@@ -15,6 +15,7 @@ from harness.framework.verify import (
 )
 
 from .world import (
+    GUEST,
     SERVICE,
     World,
     ids,
@@ -120,20 +121,51 @@ def test_fresh_report(world: World, tmp_path: Path) -> None:
     quote = world.quote()
     policy = world.policy(require_fresh_report=True)
 
-    def found(page: TeeEvidence, policy: Policy = policy) -> set[str]:
-        return ids(judge(world, world.evidence(quote=quote, fresh_report=page), policy))
+    def found(page: bytes, policy: Policy = policy) -> set[str]:
+        evidence = world.evidence(quote=quote, fresh_report=world.tee(page))
+        return ids(judge(world, evidence, policy))
 
-    data = binding.fresh_report_data(world.nonce, quote.attest)
-    assert found(world.tee(world.report(data))) == set()
-    stale = binding.fresh_report_data(b"o" * 32, quote.attest)
-    assert found(world.tee(world.report(stale))) == {"tee.fresh.binding"}
-    assert found(world.tee(world.page)) == {"tee.fresh.binding"}
-    other_quote = binding.fresh_report_data(world.nonce, quote.attest + b"\0")
-    assert found(world.tee(world.report(other_quote))) == {"tee.fresh.binding"}
+    def reported(data: bytes) -> bytes:
+        return world.pod.report(data, bytes(16))
+
+    data = world.fresh_data(quote)
+    assert found(reported(data)) == set()
+    other_quote = Quote(quote.attest + b"\0", b"")
+    for stale in (
+        world.fresh_data(quote, nonce=b"o" * 32),
+        world.fresh_data(other_quote),
+        world.fresh_data(quote, boot=world.boot.log + b"\0"),
+        world.fresh_data(quote, ima=world.ima.binary[:-1]),
+    ):
+        assert found(reported(stale)) == {"tee.fresh.binding"}
+    assert found(world.page) == {"tee.fresh.binding"}
+    # The service's own report, or another guest's, says nothing about this guest.
+    assert found(world.report(data)) == {"tee.fresh.measurement"}
     elsewhere = SoftwareVendor().provision(tmp_path / "elsewhere")
-    page = elsewhere.launch(SERVICE).report(data, bytes(16))
+    page = elsewhere.launch(GUEST).report(data, bytes(16))
     roots = (*world.policy().tee_roots, TeeRoot("b", "csv", "emulated", elsewhere.hrk))
-    both = world.policy(tee_roots=roots)
-    assert found(TeeEvidence("csv", page, elsewhere.hsk_cek), both) == {"tee.fresh.identity"}
-    debug = world.processor.launch(SERVICE, 0).report(data, bytes(16))
-    assert found(world.tee(debug)) == {"tee.policy"}
+    foreign = TeeEvidence("csv", page, elsewhere.hsk_cek)
+    result = judge(
+        world, world.evidence(quote=quote, fresh_report=foreign), world.policy(tee_roots=roots)
+    )
+    assert ids(result) == {"tee.fresh.identity"}
+    debug = world.processor.launch(GUEST, 0).report(data, bytes(16))
+    assert found(debug) == {"tee.policy"}
+
+
+def test_a_guest_cannot_pose_as_a_vtpm_service(world: World) -> None:
+    """Whoever can ask the guest's processor for reports must not be able to launch vTPMs."""
+    other = World(world.processor)
+    other.guest = other.pod
+    other.page = other.report(binding.launch_report_data(other.claims))
+    policy = other.policy(accepted_measurements=world.policy().accepted_measurements)
+    assert ids(judge(other, policy=policy)) == {"tee.measurement"}
+
+
+def test_a_relayed_vtpm_says_nothing_about_its_guest_without_a_fresh_report(world: World) -> None:
+    policy = world.policy(accepted_measurements=(), relayed_measurements=(world.guest.measurement,))
+    assert ids(judge(world, policy=policy)) == {"tee.fresh.missing"}
+    quote = world.quote()
+    fresh = world.tee(world.pod.report(world.fresh_data(quote), bytes(16)))
+    evidence = world.evidence(quote=quote, fresh_report=fresh)
+    assert ids(judge(world, evidence, policy)) == set()

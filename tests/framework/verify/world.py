@@ -35,6 +35,7 @@ SHA256, ECDSA, RSASSA, RSAPSS, NULL = 0x000B, 0x0018, 0x0014, 0x0016, 0x0010
 AK_ATTRIBUTES = 0x2 | 0x10 | 0x20 | 0x40 | 0x400 | 0x10000 | 0x40000
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 SERVICE = {"service": b"vtpm service"}
+GUEST = {"guest": b"kernel and init"}
 
 
 def sized(data: bytes) -> bytes:
@@ -184,6 +185,7 @@ class World:
         for template_hash in self.ima.template_hashes_sha256:
             self.pcrs[10] = hashlib.sha256(self.pcrs[10] + template_hash).digest()
         self.guest = processor.launch(SERVICE)
+        self.pod = processor.launch(GUEST)
         self.public = public_area(self.ak)
         self.claims = LaunchClaims(
             instance="pod-1",
@@ -202,6 +204,18 @@ class World:
 
     def report(self, data: bytes) -> bytes:
         return self.guest.report(data, bytes(16))
+
+    def fresh_data(
+        self,
+        quote: Quote,
+        nonce: bytes | None = None,
+        boot: bytes | None = None,
+        ima: bytes | None = None,
+    ) -> bytes:
+        """Report data of the pod's own report about ``quote`` and the world's logs."""
+        logs = (boot or self.boot.log, ima or self.ima.binary)
+        digests = (hashlib.sha256(log).digest() for log in logs)
+        return binding.fresh_report_data(nonce or self.nonce, quote.attest, *digests)
 
     def tee(self, page: bytes) -> TeeEvidence:
         return TeeEvidence("csv", page, self.processor.hsk_cek)
@@ -274,6 +288,7 @@ class World:
             tee_roots=(TeeRoot("lab", "csv", "emulated", self.processor.hrk),),
             accept_emulated=True,
             accepted_measurements=(self.guest.measurement,),
+            pod_measurements=(self.pod.measurement,),
             boot=allowed,
             ima=self.ima.allowed,
         )
