@@ -1,18 +1,23 @@
 # The commands of attestbench; each installs what it needs first (scripts/setup.sh).
 BIN := .venv/bin
 
-.PHONY: help setup bench smoke test check clean
+.PHONY: help setup guest bench smoke test check clean
 
 help:
 	@echo "make bench   install, run scenarios/quick.toml, render reports/quick/index.html"
-	@echo "make test    install, run every test"
+	@echo "make test    install, build the guest, run every test"
 	@echo "make check   install, run ruff, mypy and import-linter"
 	@echo "make smoke   install, run one small cell to see that everything works"
+	@echo "make guest   install, build the kernels and images of guests (12 CPU minutes, once)"
 	@echo "make setup   only install: system packages and .venv"
-	@echo "make clean   remove .venv and caches; results/ and reports/ stay"
+	@echo "make clean   remove .venv and caches; results/, reports/ and the built guest stay"
+	@echo "             (attestbench guest clean removes the guest)"
 
 setup:
 	@scripts/setup.sh
+
+guest: setup
+	$(BIN)/attestbench guest build
 
 bench: setup
 	$(BIN)/attestbench run scenarios/quick.toml --results results
@@ -22,7 +27,7 @@ smoke: setup
 	$(BIN)/attestbench run scenarios/smoke.toml --results results
 	$(BIN)/attestbench report smoke --results results --out reports/smoke
 
-test: setup
+test: guest
 	$(BIN)/pytest -n 2 tests
 
 check: setup

@@ -41,15 +41,34 @@ present() {
     library:*) ldconfig -p 2>/dev/null | grep -q "${1#*:}" ;;
     module:*) pkg-config --exists "${1#*:}" 2>/dev/null ;;
     python:*) python_has "${1#*:}" ;;
-    *) fail "$PACKAGES: \"$1\" is not program:, library:, module: or python:" ;;
+    file:*) [ -e "${1#*:}" ] ;;
+    *) fail "$PACKAGES: \"$1\" is not program:, library:, module:, python: or file:" ;;
     esac
 }
 
 # Prints "apt-name dnf-name" for each package that is not there.
-missing_packages() {
-    grep -v '^#' "$PACKAGES" | while read -r apt dnf check; do
+look() {
+    all=$(grep -v '^#' "$PACKAGES" | while read -r apt dnf check; do
         present "$check" || echo "$apt $dnf"
+    done)
+    missing=$(printf '%s\n' "$all" | grep -v ' -$' || true)
+    missing_guest=$(printf '%s\n' "$all" | grep ' -$' | cut -d' ' -f1 || true)
+}
+
+# Those packages for guests that this distribution has, as far as apt's lists say.
+guest_packages() {
+    for name in $missing_guest; do
+        if apt-cache show "$name" >/dev/null 2>&1; then echo "$name"; fi
     done
+}
+
+lists_empty() { ! ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1; }
+
+# Whether apt can be asked for something: on a distribution without the guest's packages, never again.
+something_to_get() {
+    [ -n "$missing" ] && return 0
+    [ -n "$missing_guest" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    lists_empty || [ -n "$(guest_packages)" ]
 }
 
 column() { printf '%s\n' "$missing" | cut -d' ' -f"$1" | sort -u | tr '\n' ' ' | sed 's/ $//'; }
@@ -73,14 +92,14 @@ say_how() {
 install_packages() {
     [ "$(id -u)" = 0 ] || say_how "not root, and these packages are missing"
     command -v apt-get >/dev/null || say_how "no apt-get here, and these packages are missing"
-    echo "setup: installing $(column 1)"
+    echo "setup: installing $(column 1)" $missing_guest
     export DEBIAN_FRONTEND=noninteractive
     # A run that was killed can leave dpkg half way; this ends what it began.
     dpkg --configure -a </dev/null >/dev/null || true
     # shellcheck disable=SC2046 # one word per package is meant
     { apt-get -qq -o DPkg::Lock::Timeout=300 update &&
         apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends \
-            $(column 1) >/dev/null; } </dev/null ||
+            $(column 1) $(guest_packages) >/dev/null; } </dev/null ||
         say_how "apt-get failed (its message is above); still to install"
 }
 
@@ -109,14 +128,15 @@ make_venv() {
 }
 
 python=$(find_python)
-missing=$(missing_packages)
-if [ -n "$missing" ]; then
+look
+if something_to_get; then
     install_packages
     python=$(find_python)
-    missing=$(missing_packages)
+    look
 fi
 [ -n "$python" ] || no_python
 [ -z "$missing" ] || say_how "$python does not see these packages"
+[ -z "$missing_guest" ] || echo "setup: guests can't be built here: no $(echo $missing_guest) (everything else works)"
 
 if [ "$(cat "$STAMP" 2>/dev/null)" != "$(fingerprint)" ]; then
     make_venv
