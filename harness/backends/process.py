@@ -2,19 +2,13 @@
 
 import ctypes.util
 import os
-import select
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-import harness
+from harness.backends.trial_process import TrialProcess
 from harness.framework.errors import FrameworkError
 from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
@@ -24,7 +18,7 @@ from harness.workloads.turns import conduct
 
 _BASELINE_KIND = "software-tpm"
 _COMPLETE = "complete"
-_ENVIRONMENT_EXIT = EnvironmentError_.exit_code
+_MODULE = "harness.workloads.trial_main"
 
 EMULATED: tuple[dict[str, str], ...] = (
     {
@@ -96,21 +90,21 @@ class ProcessBackend:
 
     def run_trial(self, request: TrialRequest) -> TrialOutcome:
         """Start the trial's process and read its outcome."""
-        trial = _Trial(request, self._host, None)
+        trial = self._start(request, None)
         trial.wait(request.workload.timeout_s)
         return trial.outcome()
 
     def run_block(self, requests: Sequence[TrialRequest]) -> list[TrialOutcome]:
         """Start all trials, let them take turns, and read their outcomes."""
         deadline = time.monotonic() + sum(request.workload.timeout_s for request in requests)
-        trials: list[_Trial] = []
+        trials: list[TrialProcess] = []
         streams: list[socket.socket] = []
         try:
             for request in requests:
                 ours, theirs = socket.socketpair()
                 streams.append(ours)
                 with theirs:
-                    trials.append(_Trial(request, self._host, theirs))
+                    trials.append(self._start(request, theirs))
             conduct(streams, requests[0].seed, lambda: deadline - time.monotonic())
             for trial in trials:
                 trial.wait(max(0.0, deadline - time.monotonic()))
@@ -126,48 +120,10 @@ class ProcessBackend:
     def close(self) -> None:
         """Nothing keeps running between trials."""
 
-
-class _Trial:
-    """A trial's process group; ``turn`` is its end of the block's turn-taking, or None."""
-
-    def __init__(
-        self, request: TrialRequest, host: Path | None, turn: socket.socket | None
-    ) -> None:
-        workdir = Path(request.workdir)
-        job, self._outcome, self._log = (
-            workdir / name for name in ("job.json", "outcome.msgpack", "log")
-        )
-        inherited = () if turn is None else (turn.fileno(),)
-        content = TrialJob(request, str(host or ""), os.getpid(), inherited[0] if inherited else -1)
-        job.write_bytes(msgspec.json.encode(content))
-        self._timeout_s = request.workload.timeout_s
-        self._finished = False
-        with self._log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.workloads.trial_main", job, self._outcome],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env=_environment(),
-                pass_fds=inherited,
-            )
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait for the process's end, then end what is left of its group."""
-        self._finished = _wait_then_end_group(self._process, timeout_s)
-
-    def outcome(self) -> TrialOutcome:
-        """What the process left behind. Raises EnvironmentError_ when the machine is at fault."""
-        if not self._finished:
-            return TrialOutcome("timeout", reason=f"trial.timeout {self._timeout_s:g} s")
-        code = self._process.returncode
-        if code == 0:
-            return msgspec.msgpack.decode(self._outcome.read_bytes(), type=TrialOutcome)
-        reason = _last_line(self._log)
-        if code == _ENVIRONMENT_EXIT:
-            raise EnvironmentError_(reason)
-        return TrialOutcome("failed", reason=f"trial.exit.{code} {reason}")
+    def _start(self, request: TrialRequest, turn: socket.socket | None) -> TrialProcess:
+        end = -1 if turn is None else turn.fileno()
+        job = TrialJob(request, str(self._host or ""), os.getpid(), end)
+        return TrialProcess(_MODULE, request, job, turn)
 
 
 def _needs_host(scenario: Scenario) -> bool:
@@ -181,35 +137,3 @@ def _provision(host: Path) -> None:
         HostPlatform.provision(host)
     except (FrameworkError, OSError) as error:
         raise EnvironmentError_(f"the host platform cannot be provisioned: {error}") from error
-
-
-def _environment() -> dict[str, str]:
-    """Ours, in which the trial also finds this package when it runs from its source."""
-    source = str(Path(harness.__file__).resolve().parents[1])
-    inherited = os.environ.get("PYTHONPATH")
-    # PYTEST_* would reach the pytest inside a trial and change how it measures.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return {**kept, "PYTHONPATH": f"{source}:{inherited}" if inherited else source}
-
-
-def _wait_then_end_group(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Whether the process ended in time; nothing of its group runs afterwards in any case.
-
-    Waits on a pidfd, without polling beside the measurement. The group is ended before the leader
-    is reaped, while its number can't belong to anyone else.
-    """
-    descriptor = os.pidfd_open(process.pid)
-    try:
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        finished = bool(poller.poll(timeout_s * 1000))
-    finally:
-        os.close(descriptor)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return finished
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].strip()[:300] if lines else "no message"

@@ -42,17 +42,20 @@ class Backend(Protocol):
 
 
 def create(name: BackendName) -> Backend:
-    """The backend ``name``. Imports it only now: `process` needs the TSS libraries."""
+    """The backend ``name``. Imports it only now: those that have TPMs need the TSS libraries."""
     if name == "fake":
         from harness.backends.fake import FakeBackend
 
         return FakeBackend()
     try:
+        if name == "qemu":
+            from harness.backends.qemu import QemuBackend
+
+            return QemuBackend()
         from harness.backends.process import ProcessBackend
     except (ImportError, OSError) as error:
         reason = " ".join(str(error).split())
         raise EnvironmentError_(
-            f"the process backend cannot start: {reason}; "
-            "`attestbench doctor` shows what is missing"
+            f"the {name} backend cannot start: {reason}; `attestbench doctor` shows what is missing"
         ) from error
     return ProcessBackend()

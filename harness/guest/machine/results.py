@@ -75,6 +75,8 @@ class GuestResults:
             return None
         if self.done:
             raise GuestOutputError("a line after DONE")
+        if not line:  # the agent's last word when something cut its line off
+            return None
         try:
             text = line.decode("ascii")
         except UnicodeDecodeError:
