@@ -92,10 +92,8 @@ def _first_failure(output: str) -> str:
     """The first hunk or file that failed, with the file that it belongs to."""
     file = ""
     for line in output.splitlines():
-        if line.startswith(("patching file", "checking file")):
+        if line.startswith("patching file"):
             file = line.split(" ", 2)[2] + ": "
         elif "FAILED" in line or "can't find file" in line or "malformed" in line:
             return file + line
-        elif "Reversed (or previously applied)" in line:
-            return file + "it is applied already"
     return output.strip().splitlines()[-1] if output.strip() else "patch gave no reason"
