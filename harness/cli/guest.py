@@ -24,7 +24,7 @@ def guest() -> None:
     """Build and show the kernels and images that guests boot from."""
 
 
-@guest.command("build")
+@guest.command("build", short_help="Build what isn't built yet.")
 @click.option("--kernels", "parts", flag_value="kernels", help="Only the two kernels.")
 @click.option("--image", "parts", flag_value="image", help="Only agent and images.")
 @click.option("--all", "parts", flag_value="all", default=True, help="Everything (the default).")
@@ -50,7 +50,7 @@ def build_command(parts: str, *, as_json: bool) -> None:
         click.echo(f"{name:<18} {path}")
 
 
-@guest.command("list")
+@guest.command("list", short_help="Show what is built, with digests.")
 @json_option
 def list_command(*, as_json: bool) -> None:
     """Show what is built, with its digests; exit 1 when a file isn't what was built."""

@@ -21,7 +21,7 @@ def select(tree: Path, patterns: Sequence[str], target: Path) -> None:
     """
     wanted: list[Path] = []
     for pattern in patterns:
-        found = [path for path in tree.glob(pattern) if path.is_symlink() or path.is_file()]
+        found = _matches(tree, pattern)
         if not found:
             raise EnvironmentError_(
                 f"{_WHAT}: no package has {pattern}; this distribution is not supported (Debian 12)"
@@ -31,6 +31,12 @@ def select(tree: Path, patterns: Sequence[str], target: Path) -> None:
         copy = target / path.relative_to(tree)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy, follow_symlinks=False)
+
+
+def _matches(tree: Path, pattern: str) -> list[Path]:
+    # glob follows an absolute link into the machine's own files and may find nothing there.
+    found = [tree / pattern, *tree.glob(pattern)]
+    return [path for path in found if path.is_symlink() or path.is_file()]
 
 
 def _closure(tree: Path, wanted: Iterable[Path]) -> set[Path]:

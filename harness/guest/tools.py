@@ -61,7 +61,7 @@ def run(
 ) -> str:
     """Output of a program that must succeed; ``env`` is added to a clean environment.
 
-    Raises EnvironmentError_ with the last line the program said.
+    Raises EnvironmentError_ with the program's first error or else the last line it said.
     """
     require(what, command[0])
     done = subprocess.run(
@@ -74,7 +74,8 @@ def run(
     )
     if done.returncode != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        reason = said[-1] if said else f"ended with {done.returncode}"
+        reasons = [line for line in said if "error:" in line] or said[-1:]
+        reason = reasons[0] if reasons else f"ended with {done.returncode}"
         raise EnvironmentError_(f"{what}: {command[0]} failed: {reason}")
     return done.stdout.decode(errors="replace")
 
