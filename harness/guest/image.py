@@ -56,6 +56,7 @@ _FILES = (
     "usr/lib64/ld-linux-x86-64.so.2",
     "usr/sbin/lighttpd",
 )
+_NVDIMM_UNIT = 1 << 21  # bytes; the kernel maps persistent memory in pages of 2 MiB
 _TOP = ("bin", "lib", "lib64", "sbin")
 _EMPTY = ("data", "dev", "etc", "mnt", "proc", "root", "run", "sys", "var/lib")
 _WRITABLE = ("tmp", "var/tmp")
@@ -80,7 +81,7 @@ def root(progress: Progress) -> Path:
         "folders": " ".join((*_TOP, *_EMPTY, *_WRITABLE)),
         "uuid": ROOT_UUID,
     }
-    recipe = Recipe("image", what)
+    recipe = Recipe("image", what, revision=2)
     return obtain(recipe, lambda into: _build_root(into, progress), progress) / "root.erofs"
 
 
@@ -89,13 +90,17 @@ def containers(program: Path) -> dict[str, Path]:
 
     Each has ``program`` as /bin/agent and, with other digests, as /bin/app1 to /bin/app3.
     """
-    recipe = Recipe("containers", {"program": digest_of(program), **CONTAINER_UUIDS})
+    what = {"program": digest_of(program), **CONTAINER_UUIDS}
+    recipe = Recipe("containers", what, revision=2)
     path = obtain(recipe, lambda into: _build_containers(into, program))
     return {name: path / f"{name}.erofs" for name in CONTAINER_UUIDS}
 
 
 def write_erofs(tree: Path, target: Path, uuid: str) -> None:
-    """An uncompressed image of a folder: sorted names, one time, everything root's, no xattrs."""
+    """An uncompressed image of a folder: sorted names, one time, everything root's, no xattrs.
+
+    Padded so that it can be a guest's NVDIMM.
+    """
     for path in (tree, *tree.rglob("*")):
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o1777 if str(path.relative_to(tree)) in _WRITABLE else 0o755)
@@ -103,6 +108,7 @@ def write_erofs(tree: Path, target: Path, uuid: str) -> None:
         os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
     options = [f"-T{EPOCH}", f"-U{uuid}", "-x-1", "--all-root"]
     run("the guest's image", ["mkfs.erofs", "--quiet", *options, target, tree])
+    os.truncate(target, -(-target.stat().st_size // _NVDIMM_UNIT) * _NVDIMM_UNIT)
 
 
 def _build_root(into: Path, progress: Progress) -> None:
