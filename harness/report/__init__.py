@@ -10,7 +10,8 @@ from harness.model.estimate import CampaignEstimates
 from harness.report.checks import cost_table, crosscheck_table, estimates_table
 from harness.report.claim_table import claims_table
 from harness.report.comparisons import comparison_tables
-from harness.report.data import Dataset
+from harness.report.counted_tables import counted_tables, noise_tables
+from harness.report.data import COMMANDS, Dataset
 from harness.report.figure import Plot, save, style
 from harness.report.figures import all_figures
 from harness.report.markdown import claims_markdown, report_markdown
@@ -32,9 +33,10 @@ def render(campaign: Campaign, estimates: CampaignEstimates, out: Path) -> None:
     """
     data = Dataset(campaign, estimates)
     claims = claims_table(data)
-    comparisons = comparison_tables(data)
-    tables = [*comparisons[:-1], cost_table(data), *phase_tables(data)]
-    checks = [exclusions_table(data), flags_table(data), comparisons[-1], crosscheck_table(data)]
+    costs = [cost_table(data)] if COMMANDS in data.shown else []
+    tables = [*counted_tables(data), *comparison_tables(data), *costs, *phase_tables(data)]
+    checks = [exclusions_table(data), flags_table(data), *noise_tables(data)]
+    checks.append(crosscheck_table(data))
 
     with style():
         plots = all_figures(data)

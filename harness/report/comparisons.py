@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from harness.model.estimate import Estimate
+from harness.report.counted import COUNTED, DOMAIN_MEMORY, ENTRIES, LOG_BYTES, WALL
 from harness.report.data import (
     ATTESTATION,
     COMMANDS,
@@ -17,8 +18,16 @@ from harness.report.data import (
 )
 from harness.report.emulation import Emulated, caption_note, label
 from harness.report.frames import estimates_frame
-from harness.report.numbers import NBSP, estimate_and_interval, percent, unit_for
+from harness.report.numbers import (
+    MOST_PLACES,
+    NBSP,
+    estimate_and_interval,
+    percent,
+    percent_places,
+    unit_for,
+)
 from harness.report.table import Heading, Table
+from harness.stats.reducers import counted
 
 
 def comparison(
@@ -27,11 +36,12 @@ def comparison(
     """Baseline and candidate in absolute time, the time added and the relative cost."""
     values = [e.baseline_mean for e in estimates]
     scale, unit = unit_for(values, estimates[0].unit if estimates else "")
+    baselines = {e.baseline for e in estimates}
     emulated = data.emulated({e.cell_id for e in estimates}) if estimates else ()
     front = _front(estimates, emulated)
     headings = [Heading(text, number=False) for text in front]
     headings += [
-        Heading(data.scenario.baseline, unit),
+        Heading(baselines.pop() if len(baselines) == 1 else "baseline", unit),
         Heading(arms.pop() if len(arms := {e.candidate for e in estimates}) == 1 else "arm", unit),
         Heading("Added [95 % interval]", unit),
         Heading("Cost [95 % interval]", "%"),
@@ -50,7 +60,7 @@ def comparison(
     cells = [
         (
             *(column[row] for column in front.values()),
-            *_numbers(data, e, scale),
+            *numbers_of(data, e, scale),
             *([_q(e)] if with_q else []),
         )
         for row, e in enumerate(estimates)
@@ -78,15 +88,22 @@ def cell_name(estimate: Estimate) -> str:
     return factors_text(estimate.factors) if estimate.factors else estimate.workload
 
 
-def _numbers(data: Dataset, e: Estimate, scale: float) -> tuple[str, ...]:
-    baseline, _ = estimate_and_interval(e.baseline_mean, e.baseline_low, e.baseline_high, scale)
-    arm, _ = estimate_and_interval(e.candidate_mean, e.candidate_low, e.candidate_high, scale)
-    added = estimate_and_interval(
-        e.difference_mean, e.difference_low, e.difference_high, scale, signed=True
+def numbers_of(data: Dataset, e: Estimate, scale: float) -> tuple[str, ...]:
+    """Baseline, arm, added, cost, noise floor, MDE and n as the cells of a row."""
+    most = 0 if counted(e.unit) else MOST_PLACES
+    baseline, _ = estimate_and_interval(
+        e.baseline_mean, e.baseline_low, e.baseline_high, scale, most=most
     )
-    cost = estimate_and_interval(e.point, e.low, e.high, 0.01, signed=True)
-    floor = percent(half_width(data.noise_floor(e))).removesuffix(f"{NBSP}%")
-    mde = percent(e.mde).removesuffix(f"{NBSP}%")
+    arm, _ = estimate_and_interval(
+        e.candidate_mean, e.candidate_low, e.candidate_high, scale, most=most
+    )
+    added = estimate_and_interval(
+        e.difference_mean, e.difference_low, e.difference_high, scale, signed=True, most=most
+    )
+    most = percent_places(e.unit)
+    cost = estimate_and_interval(e.point, e.low, e.high, 0.01, signed=True, most=most)
+    floor = percent(half_width(data.noise_floor(e)), most=most).removesuffix(f"{NBSP}%")
+    mde = percent(e.mde, most=most).removesuffix(f"{NBSP}%")
     return baseline, arm, " ".join(added), " ".join(cost), floor, mde, str(e.n_pairs)
 
 
@@ -97,7 +114,7 @@ def _q(estimate: Estimate) -> str:
 def in_order(data: Dataset, estimates: Iterable[Estimate]) -> list[Estimate]:
     """By phase, cell, arm, metric and part."""
     cells = {cell.id: position for position, cell in enumerate(data.cells)}
-    arms = {arm: position for position, arm in enumerate((*data.candidates, data.aa_arm))}
+    arms = {arm: position for position, arm in enumerate((*data.candidates, *data.copies))}
     phases = list(PHASE_NAMES)
     return sorted(
         estimates,
@@ -112,64 +129,82 @@ def in_order(data: Dataset, estimates: Iterable[Estimate]) -> list[Estimate]:
 
 
 def comparison_tables(data: Dataset) -> list[Table]:
-    """Attestation, ablations, commands, launch, other metrics, and last the A/A copies."""
-    of = list(data.by_key.values())
-    aa = [e for e in of if e.candidate == data.aa_arm and e.part == TOTAL and e.unit != "B"]
-    floor = "Noise floor: the A/A copy against the baseline."
-    chosen = [
-        *_main_choices(data, [e for e in of if e.candidate in data.candidates]),
-        *_other_choices(data, [e for e in of if e.candidate in data.candidates]),
-        ("aa", floor, aa, "No A/A pair was measured."),
-    ]
+    """Attestation, ablations, commands, launch, and other metrics, as far as they are in scope."""
+    of = [e for e in data.by_key.values() if e.candidate in data.candidates]
     return [
         comparison(data, name, caption, in_order(data, rows), missing)
-        for name, caption, rows, missing in chosen
+        for _, name, caption, rows, missing in (*_main_choices(data, of), *_other_choices(of))
     ]
 
 
-# Name, caption, estimates, and the sentence in their place where there are none.
-_Choice = tuple[str, str, list[Estimate], str]
+def noise_table(data: Dataset) -> Table:
+    """The A/A copies against their baselines, by total time."""
+    aa = [e for e in data.by_key.values() if e.candidate in data.copies]
+    chosen = [e for e in aa if e.part == TOTAL and e.unit == "ns"]
+    caption = "Noise floor: the A/A copy against the baseline."
+    return comparison(data, "aa", caption, in_order(data, chosen), "No A/A pair was measured.")
+
+
+_OWN_TABLES = {ATTESTATION, COMMANDS, LAUNCH, MEMORY, *COUNTED, DOMAIN_MEMORY, ENTRIES, LOG_BYTES}
+
+# Metric, name, caption, estimates, and the sentence in their place where there are none.
+_Choice = tuple[str, str, str, list[Estimate], str]
 
 
 def _main_choices(data: Dataset, of: list[Estimate]) -> list[_Choice]:
     base, lead = data.scenario.baseline, data.candidates[:1]
     attestation = [e for e in of if e.metric == ATTESTATION and e.part == TOTAL]
-    return [
+    choices: list[_Choice] = [
         (
+            ATTESTATION,
             "attestation",
             f"Attestation, end to end, against {base}; every cell by itself.",
             [e for e in attestation if e.candidate in lead],
             "No attestation was measured in both arms.",
         ),
         (
+            ATTESTATION,
             "ablations",
             f"Ablation arms: attestation, end to end, against {base}.",
             [e for e in attestation if e.candidate not in lead],
             "This campaign has no ablation arms for attestation.",
         ),
         (
+            COMMANDS,
             "commands",
             f"TPM commands against {base}.",
             [e for e in of if e.metric == COMMANDS],
             "No TPM command was measured in both arms.",
         ),
         (
+            LAUNCH,
             "launch_comparison",
             f"Launch of vTPMs, total, against {base}.",
             [e for e in of if (e.metric, e.part) == (LAUNCH, TOTAL)],
             "No launch was measured in both arms.",
         ),
     ]
+    return [choice for choice in choices if choice[0] in data.shown]
 
 
-def _other_choices(data: Dataset, of: list[Estimate]) -> list[_Choice]:
-    metrics = sorted({e.metric for e in of} - {ATTESTATION, COMMANDS, LAUNCH, MEMORY})
+def _other_choices(of: list[Estimate]) -> list[_Choice]:
+    metrics = sorted({e.metric for e in of} - _OWN_TABLES)
     return [
         (
             metric,
-            f"{metric_words(metric).capitalize()} against {data.scenario.baseline}.",
+            metric,
+            f"{_words(metric)} against {_baselines(of, metric)}.",
             [e for e in of if e.metric == metric],
             "Not measured in both arms.",
         )
         for metric in metrics
     ]
+
+
+def _words(metric: str) -> str:
+    words = metric_words(metric).capitalize().replace(" tpm ", " TPM ")
+    return f"{words} (secondary: most of it is emulation)" if metric == WALL else words
+
+
+def _baselines(of: list[Estimate], metric: str) -> str:
+    return " and ".join(dict.fromkeys(e.baseline for e in of if e.metric == metric))

@@ -1,22 +1,24 @@
 """A campaign arranged for the report: samples grouped once, estimates by key, names to show.
 
-A trial enters with one number per metric, part and phase: the mean of its iterations. Means over
-trials carry a 95 % t-interval. Cells are never pooled.
+A trial enters with one number per metric, part and phase: the mean of its iterations, or the median
+where instructions were counted. Means over trials carry a 95 % t-interval. Cells are never pooled.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from harness.model.estimate import CampaignEstimates, CostModel, Estimate
-from harness.model.scenario import AA_SUFFIX, Cell, Claim, Scalar, Scenario
+from harness.model.scenario import AA_SUFFIX, Cell, Claim, Reducer, Scalar, Scenario
 from harness.report.emulation import Emulated, emulated_in
 from harness.scenario.kinds import WORKLOAD_KINDS
+from harness.stats.reducers import COUNTED_UNIT, usual_reducer
 from harness.store import Campaign
 
 ATTESTATION = "attestation_latency_ns"
@@ -34,6 +36,15 @@ PART_ORDER: dict[str, tuple[str, ...]] = {
 }
 
 _KEY = ["trial_id", "metric", "part", "phase"]
+
+
+class Mean(NamedTuple):
+    """Mean over trials with its 95 % interval (NaN for a single trial)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
 
 
 @dataclass(frozen=True)
@@ -57,11 +68,12 @@ class Dataset:
 
     @cached_property
     def trial_means(self) -> pd.DataFrame:
-        """Mean of each ok trial per metric, part and phase, joined with the trial's columns."""
+        """One number of each ok trial per metric, part and phase, with the trial's columns."""
         samples = self.campaign.samples
         kept = samples[samples["phase"] != "warmup"]
-        keys = [kept[name].astype("category") for name in _KEY]
-        means = kept["value"].groupby(keys, observed=True, sort=True).mean().reset_index()
+        counts = kept["unit"] == COUNTED_UNIT
+        both = [_by_trial(kept[~counts], "mean"), _by_trial(kept[counts], "median")]
+        means: pd.DataFrame = pd.concat(both).reset_index()
         units = kept.drop_duplicates("metric").set_index("metric")["unit"].to_dict()
         means[_KEY] = means[_KEY].astype(object)
         means["unit"] = means["metric"].map(units)
@@ -82,23 +94,41 @@ class Dataset:
         return frame.assign(low=frame["mean"] - half, high=frame["mean"] + half, n=n)
 
     @cached_property
+    def means(self) -> dict[tuple[str, str, str, str, str], Mean]:
+        """``arm_means`` by (cell, arm, metric, part, phase)."""
+        frame = self.arm_means
+        names = ("cell_id", "arm", "metric", "part", "phase", "mean", "low", "high", "n")
+        rows = zip(*(frame[name].tolist() for name in names), strict=True)
+        return {tuple(row[:5]): Mean(*row[5:]) for row in rows}
+
+    @cached_property
     def by_key(self) -> dict[tuple[str, str, str, str, str], Estimate]:
         """Estimates of means by (cell, metric, part, phase, candidate)."""
         return {
             (e.cell_id, e.metric, e.part, e.phase, e.candidate): e
             for e in self.estimates.estimates
-            if e.reducer == "mean"
+            if e.reducer == usual_reducer(e.unit)
         }
 
-    @property
-    def aa_arm(self) -> str:
-        """Name of the baseline's second copy."""
-        return self.scenario.baseline + AA_SUFFIX
+    @cached_property
+    def baselines(self) -> tuple[str, ...]:
+        """Arms that others are compared with, the scenario's own first."""
+        own = (self.scenario.baseline_of(workload.name) for workload in self.scenario.workloads)
+        return tuple(dict.fromkeys((self.scenario.baseline, *own)))
+
+    @cached_property
+    def copies(self) -> tuple[str, ...]:
+        """The second copies of the baselines."""
+        return tuple(baseline + AA_SUFFIX for baseline in self.baselines)
+
+    def baseline_of(self, cell: Cell) -> str:
+        """The arm that the others are compared with in this cell."""
+        return self.scenario.baseline_of(cell.workload)
 
     @cached_property
     def candidates(self) -> tuple[str, ...]:
-        """Arms compared with the baseline, without its A/A copy; the claims' first arm leads."""
-        seen = {e.candidate for e in self.estimates.estimates} - {self.aa_arm}
+        """Arms compared with a baseline, without its A/A copy; the claims' first arm leads."""
+        seen = {e.candidate for e in self.estimates.estimates} - set(self.copies)
         order = [claim.candidate for claim in self.scenario.claims]
         order += [arm.name for arm in self.scenario.arms]
         return tuple(name for name in dict.fromkeys(order) if name in seen)
@@ -134,8 +164,17 @@ class Dataset:
 
     def noise_floor(self, estimate: Estimate) -> Estimate | None:
         """The A/A estimate that answers for ``estimate``: same cell, metric, part and phase."""
-        key = (estimate.cell_id, estimate.metric, estimate.part, estimate.phase, self.aa_arm)
-        return self.by_key.get(key)
+        copy = estimate.baseline + AA_SUFFIX
+        return self.by_key.get(
+            (estimate.cell_id, estimate.metric, estimate.part, estimate.phase, copy)
+        )
+
+    @cached_property
+    def shown(self) -> frozenset[str]:
+        """Metrics that were measured, or that the scenario's workloads promise."""
+        kinds = (WORKLOAD_KINDS.get(workload.kind) for workload in self.scenario.workloads)
+        promised = {metric for kind in kinds if kind is not None for metric in kind.produces}
+        return frozenset(promised | set(self.trial_means["metric"]))
 
     def cost_model(self, cell_id: str, candidate: str) -> CostModel | None:
         """The fixed-and-proportional model of this cell, if one could be fitted."""
@@ -159,6 +198,11 @@ class Dataset:
             for digest in used
             if digest in self.campaign.provenance
         )
+
+
+def _by_trial(samples: pd.DataFrame, reducer: Reducer) -> pd.Series:
+    keys = [samples[name].astype("category") for name in _KEY]
+    return samples["value"].groupby(keys, observed=True, sort=True).agg(reducer)
 
 
 def half_width(estimate: Estimate | None) -> float:

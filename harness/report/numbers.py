@@ -8,12 +8,15 @@ import math
 from collections.abc import Iterable
 from statistics import median
 
+from harness.stats.reducers import counted
+
 NO_DATA = "no data"
 UNBOUNDED = "unbounded"
 MINUS = "\N{MINUS SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
+MOST_PLACES = 12
 _LARGEST = 1e300  # statistics write the largest double where an interval has no end
 
 _TIME_UNITS = ((1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s"))
@@ -44,30 +47,43 @@ def fixed(value: float, places: int, signed: bool = False) -> str:
 
 
 def estimate_and_interval(
-    point: float, low: float, high: float, scale: float = 1.0, signed: bool = False
+    point: float,
+    low: float,
+    high: float,
+    scale: float = 1.0,
+    signed: bool = False,
+    most: int = MOST_PLACES,
 ) -> tuple[str, str]:
-    """Both texts at one precision; ``scale`` divides (1e3 shows ns as µs, 0.01 as percent)."""
+    """Both texts at one precision; ``scale`` divides (1e3 shows ns as µs, 0.01 as percent).
+
+    ``most``: places after the point at most, for intervals that are narrower than anyone cares.
+    """
     if not bounded(point):
         return NO_DATA, NO_DATA
     if not bounded(low, high):
-        places = decimals(abs(point / scale))
+        places = min(decimals(abs(point / scale)), most)
         return fixed(point / scale, places, signed), NO_DATA if math.isnan(low) else UNBOUNDED
-    places = decimals((high - low) / 2 / scale)
+    places = min(decimals((high - low) / 2 / scale), most)
     point_text, low_text, high_text = (
         fixed(value / scale, places, signed) for value in (point, low, high)
     )
     return point_text, f"[{low_text},{NBSP}{high_text}]"
 
 
-def percent(fraction: float, signed: bool = False) -> str:
+def percent(fraction: float, signed: bool = False, most: int = MOST_PLACES) -> str:
     """A single fraction as percent with two significant digits: 0.0123 gives "1.2 %"."""
-    text = fixed(100 * fraction, decimals(abs(100 * fraction)), signed)
+    text = fixed(100 * fraction, min(decimals(abs(100 * fraction)), most), signed)
     return f"{text}{NBSP}%" if bounded(fraction) else text
 
 
-def percent_interval(point: float, low: float, high: float) -> str:
+def percent_places(unit: str) -> int:
+    """Places of a percentage at most: counts are exact, and nobody needs a millionth of them."""
+    return 3 if counted(unit) else MOST_PLACES
+
+
+def percent_interval(point: float, low: float, high: float, most: int = MOST_PLACES) -> str:
     """ "+9.8 % [+9.1, +10.5]" from fractions."""
-    point_text, interval = estimate_and_interval(point, low, high, 0.01, signed=True)
+    point_text, interval = estimate_and_interval(point, low, high, 0.01, signed=True, most=most)
     return point_text if point_text == NO_DATA else f"{point_text}{NBSP}% {interval}"
 
 
@@ -84,6 +100,14 @@ def unit_for(values: Iterable[float], unit: str) -> tuple[float, str]:
         return 1.0, unit
     middle = median(finite)
     return max((step for step in ladder if step[0] <= middle), default=ladder[0])
+
+
+def short(value: float) -> str:
+    """A tick of a long logarithmic axis: 1,000,000 gives "1 M"."""
+    scale, suffix = next(
+        ((s, t) for s, t in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s), (1.0, "")
+    )
+    return f"{value / scale:g}{NBSP}{suffix}".rstrip(NBSP)
 
 
 def quantity(value: float, unit: str, digits: int = 3) -> str:

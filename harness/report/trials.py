@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from harness.report.counted import DOMAIN_MEMORY, GUEST_ATTESTATION
 from harness.report.data import (
     ATTESTATION,
     LAUNCH,
@@ -21,28 +22,18 @@ from harness.report.table import Heading, Table
 
 def phase_tables(data: Dataset) -> list[Table]:
     """Means per phase of attestation and launch, and memory, one column per arm."""
+    both, steady = ("measured", "first"), ("measured",)
+    chosen = (
+        ("phases", "Phases of an attestation", ATTESTATION, both),
+        ("launch", "Launch of vTPMs per instance", LAUNCH, steady),
+        ("memory", "Memory per vTPM instance", MEMORY, steady),
+        ("guest_phases", "Phases of an attestation inside a guest", GUEST_ATTESTATION, both),
+        ("domain_memory", "Kernel memory of measurement domains", DOMAIN_MEMORY, steady),
+    )
     return [
-        _by_arm(
-            data,
-            "phases",
-            "Phases of an attestation: mean over trials with 95 % interval.",
-            ATTESTATION,
-            ("measured", "first"),
-        ),
-        _by_arm(
-            data,
-            "launch",
-            "Launch of vTPMs per instance: mean over trials with 95 % interval.",
-            LAUNCH,
-            ("measured",),
-        ),
-        _by_arm(
-            data,
-            "memory",
-            "Memory per vTPM instance: mean over trials with 95 % interval.",
-            MEMORY,
-            ("measured",),
-        ),
+        _by_arm(data, name, f"{what}: mean over trials with 95 % interval.", metric, phases)
+        for name, what, metric, phases in chosen
+        if metric in data.shown
     ]
 
 
@@ -52,9 +43,7 @@ def _by_arm(data: Dataset, name: str, caption: str, metric: str, phases: Sequenc
         missing = f"The metric {metric_words(metric)} was not measured."
         return Table(name, caption, frame, missing=missing)
     arms = [
-        arm
-        for arm in (data.scenario.baseline, data.aa_arm, *data.candidates)
-        if arm in set(frame["arm"])
+        arm for arm in (*data.baselines, *data.copies, *data.candidates) if arm in set(frame["arm"])
     ]
     scale, unit = unit_for(frame["mean"], str(frame["unit"].iloc[0]))
     emulated = data.emulated(set(frame["cell_id"]))

@@ -123,7 +123,7 @@ class Builder:
         elif draw < 0.015:
             status, reason = "timeout", "no answer within 120 s"
         noise = (NoiseFlag("load", 1.9, 1.5),) if 0.93 < draw < 0.97 else ()
-        notes: dict[str, str] = {}
+        notes = self.notes(cell, arm)
         before = len(self.columns["value"])
         if status == "ok":
             trial_effect = host * math.exp(self.random.normal(0, 0.006))
@@ -140,7 +140,7 @@ class Builder:
                 cell_id=cell.id,
                 workload=cell.workload,
                 arm=arm,
-                arm_kind="framework" if arm == "framework" else arm.removesuffix(AA_SUFFIX),
+                arm_kind=arm.removesuffix(AA_SUFFIX),
                 block=planned.block,
                 position=planned.position,
                 started_utc=pd.Timestamp(1_761_999_999 + self.clock_s, unit="s").strftime(
@@ -158,6 +158,10 @@ class Builder:
             )
         )
         self.clock_s += duration + 0.05
+
+    def notes(self, cell: Cell, arm: str) -> dict[str, str]:  # noqa: ARG002 - for subclasses
+        """What the backend notes about a trial."""
+        return {}
 
     def _samples(
         self, trial: str, row: tuple[str, str, str, float, str, int], effect: float

@@ -1,17 +1,55 @@
 """One module per figure; each takes the dataset and returns a ``Plot``."""
 
-from harness.report.data import Dataset
+from harness.report.counted import (
+    APPLICATION,
+    BOOT,
+    BOOT_TIME,
+    DOMAIN_MEMORY,
+    FILES,
+    GROWTH,
+    GUEST_ATTESTATION,
+    GUEST_COMMANDS,
+    SCALE,
+    STARTS,
+)
+from harness.report.data import ATTESTATION, COMMANDS, LAUNCH, Dataset
 from harness.report.figure import Plot
-from harness.report.figures import claims, commands, cost, drift, launch, phases
+from harness.report.figures import (
+    boot,
+    claims,
+    commands,
+    cost,
+    demonstration,
+    drift,
+    launch,
+    new_work,
+    overhead,
+    phases,
+    scale,
+    sizes,
+)
+
+# Each with the metrics of which one must be in the scenario's scope; none: always.
+_FIGURES = (
+    (claims.plot, ()),
+    (overhead.files_plot, (FILES,)),
+    (overhead.work_plot, (BOOT, APPLICATION, GROWTH)),
+    (sizes.plot, (FILES,)),
+    (new_work.plot, (FILES, STARTS, SCALE)),
+    (scale.domains_plot, (SCALE, DOMAIN_MEMORY)),
+    (scale.growth_plot, (GROWTH,)),
+    (boot.plot, (BOOT, BOOT_TIME)),
+    (commands.plot, (COMMANDS,)),
+    (cost.plot, (COMMANDS,)),
+    (phases.plot, (ATTESTATION,)),
+    (commands.guest_plot, (GUEST_COMMANDS,)),
+    (phases.guest_plot, (GUEST_ATTESTATION,)),
+    (drift.plot, ()),
+    (launch.plot, (LAUNCH,)),
+)
 
 
 def all_figures(data: Dataset) -> list[Plot]:
     """Every figure in the order of the page, also those that say why they are missing."""
-    return [
-        claims.plot(data),
-        commands.plot(data),
-        cost.plot(data),
-        phases.plot(data),
-        drift.plot(data),
-        launch.plot(data),
-    ]
+    found = [plot(data) for plot, of in _FIGURES if not of or not data.shown.isdisjoint(of)]
+    return [*found, *demonstration.plots(data)]

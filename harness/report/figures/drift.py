@@ -5,23 +5,39 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from harness.report.counted import COUNTED
 from harness.report.data import TOTAL, Dataset, cell_text
 from harness.report.figure import INK, Plot, grid, new_figure
 from harness.report.figures.marks import Mark, arm_marks
 
 NAME, TITLE = "drift", "Every trial over time"
 
+_CAPTION = (
+    "One mark per trial, against the median of its own arm in its own cell, so that a drift "
+    "of the machine shows as all arms moving together. Trials with a total are scored by it, "
+    "TPM commands by the geometric mean over commands. Ringed trials started outside the "
+    "noise gate; they are used and counted. Crosses at the bottom gave no number."
+)
+_COUNTED_CAPTION = (
+    "Counted instructions do not drift: their deviation is that of one layout from another, by the "
+    "geometric mean over operations."
+)
+
 
 def trial_scores(data: Dataset) -> pd.DataFrame:
     """One row per ok trial: ``deviation`` (fraction) from the median of its own arm and cell.
 
-    A trial with a total is scored by it; otherwise (TPM commands) by the geometric mean over
-    parts of value / median of the part, which weighs fast and slow commands alike.
+    A trial with a total is scored by it; otherwise (TPM commands, counted work) by the geometric
+    mean over parts of value / median of the part, which weighs fast and slow parts alike. What
+    only has one block has nothing to deviate from.
     """
     means = data.trial_means
     means = means[means["phase"] == "measured"]
-    latency = means["metric"].str.contains("latency")
-    means = means[latency] if latency.any() else means
+    shown = {workload.name for workload in data.scenario.workloads if workload.blocks != 1}
+    means = means[means["workload"].isin(shown)]
+    telling = means["metric"].str.contains("latency|instructions", regex=True)
+    with_any = means["cell_id"].isin(means.loc[telling, "cell_id"])
+    means = means[telling | ~with_any]
     has_total = means["cell_id"].isin(means.loc[means["part"] == TOTAL, "cell_id"])
     means = means[~has_total | (means["part"] == TOTAL)]
     means = means[means["value"] > 0]
@@ -62,7 +78,8 @@ def plot(data: Dataset) -> Plot:
     seen = [name for name in marks if name in set(scores["arm"])]
     handles = [marks[name].handle(name) for name in seen] + _extra_handles(data)
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return Plot(NAME, TITLE, _caption(), _alt(data, scores), figure)
+    caption = _CAPTION if data.shown.isdisjoint(COUNTED) else f"{_CAPTION} {_COUNTED_CAPTION}"
+    return Plot(NAME, TITLE, caption, _alt(data, scores), figure)
 
 
 def _panel(axes: Axes, scores: pd.DataFrame, lost: pd.DataFrame, marks: dict[str, Mark]) -> None:
@@ -98,15 +115,6 @@ def _extra_handles(data: Dataset) -> list[Line2D]:
         cross = Line2D([], [], ls="", marker="x", color=INK, ms=5, label="gave no number")
         handles.append(cross)
     return handles
-
-
-def _caption() -> str:
-    return (
-        "One mark per trial, against the median of its own arm in its own cell, so that a drift "
-        "of the machine shows as all arms moving together. Trials with a total are scored by it, "
-        "TPM commands by the geometric mean over commands. Ringed trials started outside the "
-        "noise gate; they are used and counted. Crosses at the bottom gave no number."
-    )
 
 
 def _alt(data: Dataset, scores: pd.DataFrame) -> str:

@@ -58,7 +58,7 @@ def _bars(data: Dataset, cells: Sequence[Cell]) -> list[Bar]:
     bars: list[Bar] = []
     y = 0.0
     for cell in cells:
-        for arm in (data.scenario.baseline, *data.candidates):
+        for arm in (data.baseline_of(cell), *data.candidates):
             rows = means[(means["cell_id"] == cell.id) & (means["arm"] == arm)]
             item = bar(f"{arm}, N = {_instances(cell)}", y, rows, parts)
             if item is not None:
@@ -72,7 +72,7 @@ def _memory(axes: Axes, data: Dataset, cells: Sequence[Cell]) -> None:
     means = data.arm_means[data.arm_means["metric"] == MEMORY]
     numbers = {cell.id: _instances(cell) for cell in cells}
     marks = arm_marks(data)
-    for arm in (data.scenario.baseline, *data.candidates):
+    for arm in (*data.baselines, *data.candidates):
         for part in data.parts(MEMORY):
             rows = means[(means["arm"] == arm) & (means["part"] == part)]
             rows = rows[rows["cell_id"].isin(numbers)]
@@ -112,6 +112,6 @@ def _alt(data: Dataset, bars: Sequence[Bar], with_memory: Sequence[Cell]) -> str
     memory = ", ".join(
         f"{arm} {part} N = {ids[cell_id]}: {quantity(mean, 'B')}"
         for cell_id, arm, part, mean in zip(*columns, strict=True)
-        if cell_id in ids and arm != data.aa_arm
+        if cell_id in ids and arm not in data.copies
     )
     return f"Stacked bars of launch phases: {times}." + (f" Memory: {memory}." if memory else "")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from harness.model.scenario import AA_SUFFIX
 from harness.report.data import Dataset
 from harness.report.figure import (
     BLUE,
@@ -64,10 +65,12 @@ class Mark:
 
 
 def arm_marks(data: Dataset) -> dict[str, Mark]:
-    """Baseline and A/A copy share their colour; candidates follow in order of the claims."""
+    """A baseline and its A/A copy share a colour; candidates follow in order of the claims."""
     marks = {
         data.scenario.baseline: Mark(BLUE, "o", ""),
-        data.aa_arm: Mark(BLUE, "o", "", filled=False),
+        data.scenario.baseline + AA_SUFFIX: Mark(BLUE, "o", "", filled=False),
+        **{name: Mark(SKY, "o", "") for name in data.baselines[1:]},
+        **{name + AA_SUFFIX: Mark(SKY, "o", "", filled=False) for name in data.baselines[1:]},
     }
     names = dict.fromkeys([*data.candidates, *(arm.name for arm in data.scenario.arms)])
     others = [name for name in names if name not in marks]

@@ -1,0 +1,131 @@
+"""Time with a TPM, composed of what was measured apart: extends added and an extend's latency.
+
+Instructions can't be counted with a TPM attached, whose answers take time that is not the guest's.
+"""
+
+import pandas as pd
+
+from harness.model.estimate import Estimate
+from harness.report.comparisons import numbers_of
+from harness.report.counted import (
+    ENTRIES,
+    FILES,
+    GUEST_COMMANDS,
+    STARTS,
+    file_part,
+    new_work,
+    operation_name,
+)
+from harness.report.data import Dataset, Mean
+from harness.report.numbers import NBSP, TIMES, estimate_and_interval
+from harness.report.table import Heading, Table
+
+EXTEND = "pcr_extend"
+
+
+def number_text(value: float | None) -> str:
+    """A mean of counts: whole where it is, else two places; a dash where there is none."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+
+
+def composed_table(data: Dataset) -> Table:
+    """Extends added per operation times the extend latency that was measured by itself."""
+    latencies = extend_latencies(data)
+    rows: list[dict[str, object]] = []
+    cells: list[tuple[str, ...]] = []
+    for e in _composed_operations(data):
+        extends = extends_added(data, e)
+        if not extends:
+            continue
+        _, _, added, *_ = numbers_of(data, e, 1.0)
+        row: dict[str, object] = {"cell_id": e.cell_id, "operation": e.part, "arm": e.candidate}
+        row |= {"instructions_added": e.difference_mean, "extends_added": extends}
+        texts = []
+        for arm, one in latencies.items():
+            mean, low, high = (extends * value for value in one[:3])
+            texts.append(" ".join(estimate_and_interval(mean, low, high, 1e3)))
+            row |= {f"{arm}_ns": mean, f"{arm}_low": low, f"{arm}_high": high, f"{arm}_n": one.n}
+        rows.append(row)
+        name = operation_name(e.metric, e.part)
+        factors = "".join(f", {key} = {value}" for key, value in e.factors.items())
+        cells.append((name + factors, e.candidate, added, number_text(extends), *texts))
+    headings = (
+        Heading("Operation", number=False),
+        Heading("Arm", number=False),
+        Heading("Counted: added [95 % interval]", "instructions"),
+        Heading("Counted: extends added"),
+        *(Heading(f"Composed: extends, TPM of {arm}", "µs") for arm in latencies),
+    )
+    return Table(
+        "composed",
+        f"Composed, not measured: extends added per operation {TIMES} latency of one extend.",
+        pd.DataFrame(rows),
+        headings,
+        cells,
+        _latency_note(latencies),
+        "Nothing to compose: no operation with entries of its own was counted in both arms.",
+    )
+
+
+def _latency_note(latencies: dict[str, Mean]) -> str:
+    equal = "Equal work makes equal entries in both arms, so a TPM adds no extend to it."
+    if not latencies:
+        missing = "The latency of an extend was not measured in this campaign, so no time is given."
+        return f"{missing} {equal}"
+    parts = []
+    for arm, (mean, low, high, n) in latencies.items():
+        text, interval = estimate_and_interval(mean, low, high, 1e3)
+        parts.append(f"{arm} {text} {interval}{NBSP}µs (n{NBSP}={NBSP}{n} trials)")
+    return (
+        f"One extend as the guest's driver sees it: {', '.join(parts)}. The instructions beside it "
+        f"are no time and not part of it. {equal}"
+    )
+
+
+def extend_latencies(data: Dataset) -> dict[str, Mean]:
+    """Latency in ns of one extend in a guest, by TPM arm."""
+    found: dict[str, Mean] = {}
+    for cell in data.cells:
+        for arm in (data.baseline_of(cell), *data.candidates):
+            mean = data.means.get((cell.id, arm, GUEST_COMMANDS, EXTEND, "measured"))
+            if mean is not None:
+                found.setdefault(arm, mean)
+    return found
+
+
+def _composed_operations(data: Dataset) -> list[Estimate]:
+    """Starts of containers, and per file operation the first touch of the smallest file."""
+    chosen: dict[tuple[str, str, str], Estimate] = {}
+    for e in new_work(data):
+        parsed = file_part(e.part) if e.metric == FILES else None
+        if e.metric == STARTS:
+            chosen[e.cell_id, e.part, e.candidate] = e
+        elif parsed is not None and not parsed.again:
+            chosen.setdefault((e.cell_id, parsed.operation, e.candidate), e)
+    return list(chosen.values())
+
+
+def extends_added(data: Dataset, e: Estimate) -> float | None:
+    """Entries of the arm beyond its baseline's, per operation that makes entries of its own."""
+    totals = []
+    for arm in (e.baseline, e.candidate):
+        keys = [(e.cell_id, arm, ENTRIES, part, "measured") for part in ("pcr10", "pcr11")]
+        counted = [data.means[key].mean for key in keys if key in data.means]
+        if not counted:
+            return None
+        totals.append(sum(counted))
+    operations = _operations(data, e)
+    return (totals[1] - totals[0]) / operations if operations else None
+
+
+def _operations(data: Dataset, e: Estimate) -> float:
+    """New-work operations per ok trial of the arm, warm-up included: it writes entries as well."""
+    trials = data.trials.query("cell_id == @e.cell_id and arm == @e.candidate and status == 'ok'")
+    samples = data.campaign.samples
+    rows = samples[samples["trial_id"].isin(trials["trial_id"]) & (samples["metric"] == e.metric)]
+    if e.metric == FILES:
+        parts = rows["part"].astype(str)
+        rows = rows[parts.str.startswith("second.") & parts.str.contains(".first.", regex=False)]
+    return len(rows) / len(trials) if len(trials) else 0.0
