@@ -7,19 +7,19 @@ import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from harness.backends.guest_trial import Artifacts, GuestJob
+import msgspec
+
+from harness.backends.guest_files import Artifacts, GuestJob
+from harness.backends.guest_prepare import Needs, build_artifacts, needs_of
 from harness.backends.trial_process import TrialProcess, run_side_by_side
-from harness.guest import build
+from harness.framework.errors import FrameworkError
 from harness.guest.machine.command import CPU_MODEL, PROGRAM
+from harness.guest.machine.firmware import require_firmware
 from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
-from harness.model.scenario import Arm, Scenario, Workload
-from harness.scenario import arms_of
+from harness.model.scenario import Scenario
 from harness.scenario.kinds import is_counted
-from harness.workloads.guest_jobs import images_of
-from harness.workloads.guest_plan import ARMS, KernelName, needs_uefi
 
 _MODULE = "harness.backends.guest_trial"
 # Beyond the guest's own limit: its TPM is made before and its evidence verified afterwards.
@@ -52,16 +52,6 @@ _EMULATED_WITH_TPM: tuple[dict[str, str], ...] = (
 )
 
 
-class _Needs(NamedTuple):
-    """What a scenario boots."""
-
-    kernels: frozenset[KernelName]
-    images: frozenset[str]
-    tpm: bool
-    framework: bool
-    uefi: bool
-
-
 class QemuBackend:
     """Runs each trial in a process group of its own: a guest, and its TPM where it has one."""
 
@@ -69,14 +59,16 @@ class QemuBackend:
 
     def __init__(self) -> None:
         self._artifacts = Artifacts({}, "")
-        self._needs = _Needs(frozenset(), frozenset(), False, False, False)
+        self._needs = Needs(frozenset(), frozenset(), False, False, frozenset())
 
     def check(self, scenario: Scenario) -> None:
         """Name what is missing of QEMU, firmware and swtpm, as far as the scenario needs them."""
-        needs = _needs_of(scenario)
+        needs = needs_of(scenario)
         wanted = {PROGRAM: ("qemu-system-x86", "qemu-system-x86-core")}
         if needs.tpm:
             wanted["swtpm"] = ("swtpm", "swtpm")
+        if needs.uefi:
+            require_firmware()
         if needs.framework:
             wanted["swtpm_setup"] = ("swtpm-tools", "swtpm-tools")
         missing = {name: wanted[name] for name in wanted if shutil.which(name) is None}
@@ -90,14 +82,11 @@ class QemuBackend:
 
     def prepare(self, scenario: Scenario, workdir: Path) -> None:
         """Build what the scenario boots, unless the cache has it."""
-        needs = _needs_of(scenario)
-        self._needs = needs
-        kernels = build.build_kernels()
-        self._artifacts = Artifacts(
-            kernels={name: str(getattr(kernels, name)) for name in sorted(needs.kernels)},
-            agent=str(build.build_agent()),
-            images=_images(needs.images),
-        )
+        self._needs = needs_of(scenario)
+        artifacts = build_artifacts(self._needs, workdir, _boot)
+        if self._needs.framework:
+            artifacts = msgspec.structs.replace(artifacts, host=str(_provisioned(workdir / "host")))
+        self._artifacts = artifacts
 
     def provenance(self) -> dict[str, object]:
         """Versions and digests of what boots, and what is emulated."""
@@ -107,6 +96,8 @@ class QemuBackend:
             **{f"image_{name}": path for name, path in self._artifacts.images.items()},
             "agent": self._artifacts.agent,
         }
+        for name, uefi in self._artifacts.uefi.items():
+            files |= {f"partition {name}": uefi.partition, "firmware": uefi.code}
         return {
             "emulated": emulated,
             "isolation": "a process per guest",
@@ -133,33 +124,28 @@ class QemuBackend:
         """Nothing keeps running between trials."""
 
     def _start(self, request: TrialRequest) -> TrialProcess:
-        job = GuestJob(request, self._artifacts, os.getpid())
-        return TrialProcess(_MODULE, request, job)
+        return _started(request, self._artifacts)
 
 
-def _needs_of(scenario: Scenario) -> _Needs:
-    trials: list[tuple[Workload, Arm]] = [
-        (workload, arm)
-        for workload in scenario.workloads
-        for arm in arms_of(scenario, workload).values()
-    ]
-    with_tpm = [arm for workload, arm in trials if not is_counted(workload)]
-    return _Needs(
-        kernels=frozenset(ARMS[arm.kind].kernel for _, arm in trials),
-        images=frozenset(name for workload, _ in trials for name in images_of(workload)),
-        tpm=bool(with_tpm),
-        framework=any(ARMS[arm.kind].tpm == "framework" for arm in with_tpm),
-        uefi=any(needs_uefi(workload) for workload, _ in trials),
-    )
+def _started(request: TrialRequest, artifacts: Artifacts) -> TrialProcess:
+    return TrialProcess(_MODULE, request, GuestJob(request, artifacts, os.getpid()))
 
 
-def _images(names: frozenset[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    if "root" in names:
-        found["root"] = str(build.build_image())
-    if names - {"root"}:
-        found |= {name: str(path) for name, path in build.build_container_images().items()}
-    return {name: found[name] for name in sorted(names)}
+def _boot(request: TrialRequest, artifacts: Artifacts) -> TrialOutcome:
+    """Run one trial outside of a block."""
+    starter = partial(_started, request, artifacts)
+    return run_side_by_side([starter], 1, request.workload.timeout_s + _AROUND_S)[0]
+
+
+def _provisioned(host: Path) -> Path:
+    """The host platform that all trials of a session share."""
+    from harness.framework.host.platform import HostPlatform
+
+    try:
+        HostPlatform.provision(host)
+    except (FrameworkError, OSError) as error:
+        raise EnvironmentError_(f"the host platform cannot be provisioned: {error}") from error
+    return host
 
 
 def _sha256(path: Path) -> str:

@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from harness.framework.tpm.keys import AkKind
 from harness.guest.machine.command import TpmInterface
 from harness.model.errors import InputError
 from harness.model.record import TrialRequest
@@ -13,6 +12,9 @@ from harness.scenario.kinds import is_counted
 from harness.workloads.factors import ak_of
 from harness.workloads.guest_jobs import Image, images_of, job_of, memory_of
 from harness.workloads.guest_policy import per_image_policy
+
+if TYPE_CHECKING:  # brings the TSS libraries, which most guests do not need
+    from harness.framework.tpm.keys import AkKind
 
 KernelName = Literal["stock", "namespaced"]
 TpmKind = Literal["none", "software-tpm", "framework"]
@@ -60,7 +62,7 @@ class GuestPlan(NamedTuple):
     uefi: bool
     tpm: TpmKind
     tpm_interface: TpmInterface
-    ak: AkKind
+    ak: "AkKind"
     salt: int | None
 
 

@@ -134,7 +134,8 @@ def _boot(guest: Guest) -> list[str]:
         arguments += ["-drive", f"if=pflash,format=raw,file={variables}"]
     if guest.esp is not None:
         # SATA: our kernel has no driver for it, so that virtio disks are numbered by images alone.
-        drive = f"if=none,id=esp,format=raw,readonly=on,file={_escaped(guest.esp)}"
+        # Such a disk can't be read-only; what is written to a snapshot goes with QEMU.
+        drive = f"if=none,id=esp,format=raw,snapshot=on,file={_escaped(guest.esp)}"
         arguments += ["-drive", drive, "-device", "ide-hd,drive=esp,bootindex=0"]
     if guest.kernel is not None:
         arguments += ["-kernel", str(guest.kernel), "-append", guest.command_line]
@@ -145,14 +146,15 @@ def _boot(guest: Guest) -> list[str]:
 
 def _devices(guest: Guest) -> list[str]:
     arguments: list[str] = []
+    if guest.port is not None:
+        # The first virtio device, since that numbers it: /dev/vport0p1.
+        arguments += ["-device", "virtio-serial-pci"]
+        arguments += ["-chardev", f"socket,id=port,fd={guest.port.descriptor}"]
+        arguments += ["-device", "virtserialport,chardev=port,nr=1,name=attestbench.control"]
     if guest.salt is None:
         for index, image in enumerate(guest.images):
             drive = f"if=none,id=image{index},format=raw,readonly=on,file={_escaped(image)}"
             arguments += ["-drive", drive, "-device", f"virtio-blk-pci,drive=image{index}"]
-    if guest.port is not None:
-        arguments += ["-device", "virtio-serial-pci"]
-        arguments += ["-chardev", f"socket,id=port,fd={guest.port.descriptor}"]
-        arguments += ["-device", "virtserialport,chardev=port,nr=1,name=attestbench.control"]
     if guest.tpm_socket is not None:
         arguments += ["-chardev", f"socket,id=tpm,path={_escaped(guest.tpm_socket)}"]
         arguments += ["-tpmdev", "emulator,id=tpm0,chardev=tpm"]

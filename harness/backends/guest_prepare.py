@@ -1,0 +1,164 @@
+"""What a scenario's guests boot from, made once before its trials: kernels, images, references."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from harness.backends.guest_files import Artifacts, UefiFiles, uefi_name
+from harness.framework.errors import FrameworkError
+from harness.guest import build, cache
+from harness.guest.machine.firmware import require_firmware
+from harness.model.errors import EnvironmentError_
+from harness.model.record import TrialOutcome, TrialRequest
+from harness.model.scenario import Arm, Cell, Scenario, Workload
+from harness.scenario import arms_of
+from harness.scenario.kinds import is_counted
+from harness.workloads.guest_evidence import boot_references
+from harness.workloads.guest_jobs import images_of
+from harness.workloads.guest_plan import (
+    ARMS,
+    CHAIN_MEMORY_MIB,
+    KernelName,
+    command_line,
+    needs_uefi,
+)
+
+_REFERENCE_TIMEOUT_S = 180.0
+_BOOT_LOG = "boot_log"
+# Failures of a reference boot that would make its boot event log worthless.
+_WORTHLESS = ("boot.", "quote.", "guest.")
+
+Boot = Callable[[TrialRequest, Artifacts], TrialOutcome]
+
+
+class Needs(NamedTuple):
+    """What a scenario boots; ``uefi`` are kernel and command line of each unified image."""
+
+    kernels: frozenset[KernelName]
+    images: frozenset[str]
+    tpm: bool
+    framework: bool
+    uefi: frozenset[tuple[KernelName, str]]
+
+
+def needs_of(scenario: Scenario) -> Needs:
+    """What ``scenario`` needs of this machine."""
+    trials: list[tuple[Workload, Arm]] = [
+        (workload, arm)
+        for workload in scenario.workloads
+        for arm in arms_of(scenario, workload).values()
+    ]
+    with_tpm = [arm for workload, arm in trials if not is_counted(workload)]
+    through_uefi = [ARMS[arm.kind] for workload, arm in trials if needs_uefi(workload)]
+    return Needs(
+        kernels=frozenset(ARMS[arm.kind].kernel for _, arm in trials),
+        images=frozenset(name for workload, _ in trials for name in images_of(workload)),
+        tpm=bool(with_tpm),
+        framework=any(ARMS[arm.kind].tpm == "framework" for arm in with_tpm),
+        uefi=frozenset(
+            (arm.kernel, command_line(arm.builtin_policy, None)) for arm in through_uefi
+        ),
+    )
+
+
+def build_artifacts(needs: Needs, workdir: Path, boot: Boot) -> Artifacts:
+    """Build what ``needs`` names, unless the cache has it. Raises EnvironmentError_.
+
+    ``boot`` runs a trial; it is used to learn the reference values of a unified image.
+    """
+    kernels = build.build_kernels()
+    artifacts = Artifacts(
+        kernels={name: str(getattr(kernels, name)) for name in sorted(needs.kernels)},
+        agent=str(build.build_agent()),
+        images=_images(needs.images),
+    )
+    for kernel, line in sorted(needs.uefi):
+        files = _uefi_files(Path(artifacts.kernels[kernel]), line)
+        name = uefi_name(kernel, line)
+        known = msgspec.structs.replace(artifacts, uefi={**artifacts.uefi, name: files})
+        references = _references((kernel, line), files, known, boot, workdir)
+        measured = msgspec.structs.replace(files, boot=references)
+        artifacts = msgspec.structs.replace(known, uefi={**known.uefi, name: measured})
+    return artifacts
+
+
+def _images(names: frozenset[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if "root" in names:
+        found["root"] = str(build.build_image())
+    if names - {"root"}:
+        found |= {name: str(path) for name, path in build.build_container_images().items()}
+    return {name: found[name] for name in sorted(names)}
+
+
+def _uefi_files(kernel: Path, line: str) -> UefiFiles:
+    firmware = require_firmware()
+    unified = build.build_uki(kernel, build.build_initrd({}), line)
+    partition = build.build_esp(unified)
+    return UefiFiles(str(firmware.code), str(firmware.variables), str(partition))
+
+
+def _references(
+    image: tuple[KernelName, str],
+    files: UefiFiles,
+    artifacts: Artifacts,
+    boot: Boot,
+    workdir: Path,
+) -> dict[int, tuple[bytes, ...]]:
+    """Event digests of a boot of these very files: taken once, pinned ever after.
+
+    The firmware's own events can't be computed from its image alone; whoever wants to trust them
+    boots it on a machine that he trusts, as here.
+    """
+    paths = (files.code, files.variables, files.partition)
+    inputs = {Path(path).name: _sha256(Path(path)) for path in paths}
+    inputs |= {"memory": str(CHAIN_MEMORY_MIB), "image": " ".join(image)}
+    recipe = cache.Recipe("boot-references", inputs)
+
+    def make(into: Path) -> None:
+        log = _boot_log_of(boot(_reference_request(*image, workdir), artifacts))
+        (into / _BOOT_LOG).write_bytes(log)
+
+    folder = cache.obtain(recipe, make)
+    try:
+        return boot_references((folder / _BOOT_LOG).read_bytes())
+    except FrameworkError as error:
+        raise EnvironmentError_(f"{folder}: {error}; remove the folder and run again") from error
+
+
+def _reference_request(kernel: KernelName, line: str, workdir: Path) -> TrialRequest:
+    kinds = [
+        kind
+        for kind, arm in ARMS.items()
+        if arm.kernel == kernel
+        and command_line(arm.builtin_policy, None) == line
+        and arm.tpm != "framework"
+    ]
+    workload = Workload(
+        "reference-boot", "guest_attestation", iterations=1, timeout_s=_REFERENCE_TIMEOUT_S
+    )
+    folder = workdir / f"reference-{hashlib.sha256(line.encode()).hexdigest()[:8]}-{kernel}"
+    folder.mkdir()
+    cell = Cell("reference", workload.name, {})
+    return TrialRequest("reference", cell, workload, Arm("reference", kinds[0]), 0, str(folder))
+
+
+def _boot_log_of(outcome: TrialOutcome) -> bytes:
+    """The log of a reference boot, whose files the policy does not know yet."""
+    failures = outcome.reason.split(",") if outcome.status == "rejected" else []
+    names = outcome.notes.get("evidence_names", "").split(",")
+    usable = outcome.status in ("ok", "rejected") and _BOOT_LOG in names
+    if not usable or any(failure.startswith(_WORTHLESS) for failure in failures):
+        raise EnvironmentError_(
+            f"the reference boot of the guest failed: {outcome.status} {outcome.reason}; "
+            "`attestbench doctor` shows what is missing"
+        )
+    return outcome.evidence[names.index(_BOOT_LOG)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

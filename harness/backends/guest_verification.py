@@ -1,0 +1,61 @@
+"""What a guest attested, put together with its TPM's side and judged by our verifier."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from harness.backends.guest_files import UefiFiles
+from harness.backends.guest_tpm import GuestTpm, Round
+from harness.framework.errors import ParseError
+from harness.framework.vtpm.pod import DevicePod
+from harness.guest.machine.results import GuestOutputError, GuestResults
+from harness.model.record import Sample
+from harness.workloads.guest_attestation import Answered, judge
+from harness.workloads.guest_evidence import GuestAttestation, attestations_of
+
+# A guest under emulation takes seconds for what hardware does in milliseconds.
+CHALLENGE_LIFETIME_S = 120.0
+
+
+class Judged(NamedTuple):
+    """The verdict: ``failures`` are ids, none when accepted; ``evidence`` is by name."""
+
+    failures: tuple[str, ...]
+    evidence: dict[str, bytes]
+    notes: dict[str, str]
+    samples: tuple[Sample, ...]
+
+
+def judge_guest(
+    files: UefiFiles, tpm: GuestTpm, rounds: Sequence[Round], results: GuestResults
+) -> Judged:
+    """Judge every round; what the guest sent malformed is a rejection too."""
+    try:
+        made = attestations_of(results, len(rounds))
+        answered = [
+            Answered(one.nonce, one.issued_s, one.answered_s, _evidence(tpm, one, attestation))
+            for one, attestation in zip(rounds, made, strict=True)
+        ]
+    except (GuestOutputError, ParseError) as error:
+        return Judged((f"guest.output {error}",), {}, {}, ())
+    if not answered:
+        return Judged(("guest.output no attestation",), {}, {}, ())
+    policy = msgspec.structs.replace(tpm.policy, boot=files.boot)
+    result = judge(answered, policy, CHALLENGE_LIFETIME_S)
+    last = answered[-1].evidence
+    sent = {"boot_log": made[-1].boot_log, "ima_log": made[-1].ima_log}
+    notes = {"trust_kind": result.trust_kind, "attestations": str(len(answered))}
+    size = Sample("evidence_size_bytes", "total", "measured", 0, float(len(last)), "B", "")
+    failures = tuple(sorted({failure.id for failure in result.failures}))
+    if failures:
+        first = result.failures[0]
+        notes["first_failure"] = f"{first.id}: {first.detail}"[:400]
+    return Judged(failures, {"evidence": last, **sent}, notes, (size,))
+
+
+def _evidence(tpm: GuestTpm, one: Round, made: GuestAttestation) -> bytes:
+    parts = (one.nonce, made.quote, made.pcr_values, made.boot_log, made.ima_log)
+    if isinstance(tpm.pod, DevicePod):
+        return tpm.pod.evidence(*parts, fresh_report=one.report)
+    return tpm.pod.evidence(*parts)
