@@ -1,5 +1,8 @@
 """IMA's binary measurement list (``binary_runtime_measurements``), written little-endian.
 
+Entries of the template ``ima-ns`` (our kernel series) name the container's domain; ``redacted`` is
+our own: an entry of which only what it extends is shown, see ``container_list``.
+
 An entry is: PCR, SHA-1 of the template data, template name, template data. The kernel extends each
 bank with that bank's own hash of the template data (since Linux 5.8), so the SHA-1 only tells here
 whether the entry is a violation (all zeros), which extends all ones instead.
@@ -8,30 +11,34 @@ whether the entry is a violation (all zeros), which extends all ones instead.
 import struct
 from collections.abc import Callable, Container, Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from harness.framework.errors import ParseError
 
 IMA_PCR = 10
 BOOT_AGGREGATE = "boot_aggregate"
 MAX_REPORTED = 16
+IMA_NS, REDACTED = "ima-ns", "redacted"
 
 _WHAT = "IMA log"
 _U32 = struct.Struct("<I")
-_MAX_NAME, _MAX_DATA = 16, 64 * 1024
+# A record of the aggregates of 4,096 domains, with room to spare.
+_MAX_NAME, _MAX_DATA = 16, 1024 * 1024
 _VIOLATION_SHA1, _VIOLATION_EXTEND = bytes(20), b"\xff" * 32
 _OLD_TEMPLATE_PATH = 256  # "ima" hashes the path in a buffer of this size
-_FIELDS = {"ima-ng": 2, "ima-sig": 3, "ima-buf": 3}
+_FIELDS = {"ima-ng": 2, "ima-sig": 3, "ima-buf": 3, IMA_NS: 3}
 # One read for the fast path: PCR, first bytes of the SHA-1, size of the data of an ima-ng entry.
 _FAST_HEAD = struct.Struct("<IQ22xI")
 _NAME_AT, _DATA_AT = 24, 38
 # An ima-ng entry from its name on: sized name, size of data, sized algorithm and digest, then path.
 _LINE_DATA_AT, _LINE_PATH_AT = 14, 62
 _IMA_NG, _SHA256 = b"\6\0\0\0ima-ng", b"\x28\0\0\0sha256:\0"
+_NAME_NS, _NS_HEAD, _NS_BYTES = b"\6\0\0\0ima-ns", b"\x18\0\0\0", 24
+_LINE_NS_AT = -len(_NS_HEAD) - _NS_BYTES
 
 
 class ImaEntry(NamedTuple):
-    """One measurement. ``extra`` is the signature of ima-sig or the buffer of ima-buf.
+    """One measurement. ``extra``: ima-sig's signature, ima-buf's buffer, ima-ns's 24 bytes.
 
     ``extended`` is what the SHA-256 bank was extended with.
     ``algorithm`` is "" and ``digest`` empty for a template that we don't know.
@@ -63,6 +70,15 @@ class ImaReplay(NamedTuple):
     matched: bool
     entries: int
     problems: tuple[Problem, ...]
+
+
+class Domains(Protocol):
+    """What is known of the containers while their list is replayed."""
+
+    pcr: int
+
+    def accept(self, line: bytes) -> bytes | None:
+        """What ``line`` extends, if it is a fine entry; it starts at the template name."""
 
 
 # Judges entry number n (0 is the first); None accepts it.
@@ -132,6 +148,95 @@ def _accept(line: bytes, allowed: Allowed, accepted: dict[bytes, bytes]) -> byte
     return extended
 
 
+def replay_domains(
+    log: bytes,
+    quoted: tuple[bytes, bytes],
+    start: bytes,
+    allowed: Allowed,
+    judge: Judge,
+    accepted: dict[bytes, bytes],
+    domains: Domains,
+) -> ImaReplay:
+    """As :func:`replay`, for a list that extends PCR 10 and the containers' PCR.
+
+    Both are quoted at one moment, so one prefix must lead to both values of ``quoted``; ``start``
+    is the containers' PCR when the kernel starts (a boot stub may have extended it). An entry for
+    that PCR goes to ``domains`` first, and to ``judge`` if it isn't accepted there.
+
+    Raises:
+        ParseError: an entry before the match is malformed.
+    """
+    host, containers, at, count, size = bytes(32), start, 0, 0, len(log)
+    problems: list[Problem] = []
+    known, head = accepted.get, _FAST_HEAD.unpack_from
+    inner, accept, fast_end = domains.pcr, domains.accept, size - _DATA_AT
+    while at < size:
+        extended = None
+        if 0 < at <= fast_end:
+            pcr, sha1_start, data_size = head(log, at)
+            end = at + _DATA_AT + data_size
+            line = log[at + _NAME_AT : end]
+            if sha1_start and end <= size:
+                if pcr == IMA_PCR:
+                    extended = known(line) or _accept(line, allowed, accepted)
+                elif pcr == inner and line[:10] == _NAME_NS:
+                    extended = accept(line)
+        if extended is None:
+            entry, end = parse_entry(log, at)
+            pcr, extended = entry.pcr, entry.extended
+            problem = judge(count, entry)
+            if problem and len(problems) < MAX_REPORTED:
+                problems.append(problem)
+        if pcr == inner:
+            containers = sha256(containers + extended).digest()
+        elif pcr == IMA_PCR:
+            host = sha256(host + extended).digest()
+        at, count = end, count + 1
+        if host == quoted[0] and containers == quoted[1]:
+            return ImaReplay(True, count, tuple(problems))
+    return ImaReplay(False, count, tuple(problems))
+
+
+def redact(log: bytes, pcr: int) -> bytes:
+    """The list with only what they extend left of the entries for ``pcr``.
+
+    A tenant can replay it, and learns of others' containers their names and numbers of entries.
+    Who guesses what another one measured can confirm it. Raises ParseError.
+    """
+    at, out = 0, bytearray()
+    while at < len(log):
+        entry, end = parse_entry(log, at)
+        if entry.pcr == pcr:
+            shown = entry.extended
+            out += _U32.pack(pcr) + shown[:20] + _U32.pack(len(REDACTED)) + REDACTED.encode()
+            out += _U32.pack(len(shown)) + shown
+        else:
+            out += log[at:end]
+        at = end
+    return bytes(out)
+
+
+def file_of_line(line: bytes) -> tuple[str, bytes] | None:
+    """Path and SHA-256 digest in ``line``, an ima-ns entry from its name on; None if it isn't."""
+    path = line[_LINE_PATH_AT:_LINE_NS_AT]
+    if (
+        line[14:26] != _SHA256
+        or line[58:62] != _U32.pack(len(path))
+        or line[_LINE_NS_AT:][:4] != _NS_HEAD
+        or path[-1:] != b"\0"
+    ):
+        return None
+    try:
+        return path[:-1].decode(), line[26:58]
+    except UnicodeDecodeError:
+        return None
+
+
+def data_of_line(line: bytes) -> bytes:
+    """The template data in ``line``."""
+    return line[_LINE_DATA_AT:]
+
+
 def parse_entry(log: bytes, at: int) -> tuple[ImaEntry, int]:
     """The entry at offset ``at``, and the offset after it.
 
@@ -157,7 +262,11 @@ def parse_entry(log: bytes, at: int) -> tuple[ImaEntry, int]:
     else:
         data, at = _sized(log, at, start)
         fields = _known_fields(template, data, start)
-    extended = _VIOLATION_EXTEND if violation else sha256(data).digest()
+    if template == REDACTED:
+        extended = _shown(data, start)
+        violation = violation or extended == _VIOLATION_EXTEND
+    else:
+        extended = _VIOLATION_EXTEND if violation else sha256(data).digest()
     entry = ImaEntry(pcr, template, *fields, extended, violation)
     return entry, at
 
@@ -176,7 +285,16 @@ def _known_fields(template: str, data: bytes, start: int) -> tuple[str, bytes, s
     if not separator or fields[1][-1:] != b"\0":
         raise ParseError(_WHAT, f"malformed digest or path in the entry at offset {start}")
     extra = fields[2] if len(fields) > 2 else b""
+    if template == IMA_NS and len(extra) != _NS_BYTES:
+        raise ParseError(_WHAT, f"namespaces of {len(extra)} bytes at offset {start}")
     return _text(algorithm), digest, _text(fields[1][:-1]), extra
+
+
+def _shown(data: bytes, start: int) -> bytes:
+    """What a redacted entry extends: its data."""
+    if len(data) != 32:
+        raise ParseError(_WHAT, f"redacted entry of {len(data)} bytes at offset {start}")
+    return data
 
 
 def _u32(data: bytes, at: int) -> tuple[int, int]:

@@ -1,9 +1,12 @@
 """Verification: a pure function from evidence, policy and time to a result."""
 
 from harness.framework.verify.cache import VerificationCache
+from harness.framework.verify.container_list import ContainerListResult, verify_container_list
+from harness.framework.verify.containers import Container
 from harness.framework.verify.failures import FAILURES, Failure
 from harness.framework.verify.policy import (
     Challenge,
+    ContainerRules,
     CsvRules,
     Policy,
     Previous,
@@ -19,6 +22,9 @@ __all__ = [
     "STAGES",
     "AttestationResult",
     "Challenge",
+    "Container",
+    "ContainerListResult",
+    "ContainerRules",
     "CsvRules",
     "Failure",
     "Policy",
@@ -28,4 +34,5 @@ __all__ = [
     "encode_policy",
     "load_policy",
     "verify",
+    "verify_container_list",
 ]

@@ -49,6 +49,7 @@ def ear_claims(
         "attestbench.host": result.host,
         "attestbench.measurement": result.measurement.hex(),
         "attestbench.ima-entries": result.ima_entries,
+        "attestbench.containers": [container.name for container in result.containers],
         "attestbench.failures": [f"{failure.id}: {failure.detail}" for failure in result.failures],
     }
     return {

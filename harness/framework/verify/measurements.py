@@ -1,12 +1,15 @@
 """Replay of the boot event log and the IMA log against the quoted PCR values."""
 
 from hashlib import sha256
+from typing import NamedTuple
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import boot_event_log, ima_log
 from harness.framework.evidence.boot_event_log import EV_NO_ACTION, BootEvent
-from harness.framework.evidence.ima_log import BOOT_AGGREGATE, IMA_PCR, ImaEntry, Problem
+from harness.framework.evidence.ima_domains import RECORDS
+from harness.framework.evidence.ima_log import BOOT_AGGREGATE, IMA_PCR, ImaEntry, ImaReplay, Problem
 from harness.framework.evidence.memo import hash_of
+from harness.framework.verify.containers import Container, ContainerCheck
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
 from harness.framework.verify.policy import Policy
@@ -36,8 +39,10 @@ def replay_boot_log(log: bytes, quoted: dict[int, bytes], context: Context) -> l
     except ParseError as error:
         failures.add("boot.log.format", str(error))
         return []
+    rules = context.policy.containers
+    measured = {IMA_PCR, rules.pcr} if rules else {IMA_PCR}
     for pcr, value in sorted(quoted.items()):
-        if pcr == IMA_PCR or (pcr not in _FIRMWARE_PCRS and pcr not in replayed):
+        if pcr in measured or (pcr not in _FIRMWARE_PCRS and pcr not in replayed):
             continue
         expected = replayed.get(pcr, _ZERO)
         failures.require(
@@ -63,35 +68,72 @@ def check_boot_events(events: list[BootEvent], context: Context) -> None:
         context.failures.add("boot.event.unknown", event)
 
 
-def replay_ima_log(
-    log: bytes, quoted: dict[int, bytes], accepted: dict[bytes, bytes], context: Context
-) -> int:
-    """Check the log's quoted prefix and every entry in it; the prefix's length, 0 without a match.
+class MeasuredList(NamedTuple):
+    """The quoted prefix of an IMA list: its length, 0 without a match, and its containers."""
 
-    ``accepted`` is what ``ima_log.replay`` remembers for this policy.
+    entries: int = 0
+    containers: tuple[Container, ...] = ()
+
+
+def replay_ima_log(
+    log: bytes,
+    quoted: dict[int, bytes],
+    events: list[BootEvent],
+    accepted: dict[bytes, bytes],
+    context: Context,
+) -> MeasuredList:
+    """Check the log's quoted prefix and every entry in it.
+
+    ``events`` are those of the boot: a boot stub may have extended the containers' PCR before the
+    kernel. ``accepted`` is what ``ima_log.replay`` remembers for this policy.
     """
     failures, policy = context.failures, context.policy
     if not failures.require(bool(log), "ima.log.missing", "no IMA log"):
-        return 0
-    aggregate = _boot_aggregate(quoted)
-
-    def judge(number: int, entry: ImaEntry) -> Problem | None:
-        return _judge(number, entry, aggregate, policy)
-
-    allowed = policy.ima if "ima-ng" in policy.ima_templates else {}
+        return MeasuredList()
+    check = ContainerCheck(policy.containers) if policy.containers else None
     try:
-        result = ima_log.replay(log, quoted.get(IMA_PCR, b""), allowed, judge, accepted)
+        start = boot_event_log.replay(events)
+        result = replay_list(log, quoted, start, policy, check, accepted)
     except ParseError as error:
         failures.add("ima.log.format", str(error))
-        return 0
+        return MeasuredList()
     for problem in result.problems:
         failures.add(problem.id, problem.detail)
-    failures.require(
+    pcrs = f"PCR {IMA_PCR}" if check is None else f"PCRs {IMA_PCR} and {check.pcr}"
+    if not failures.require(
         result.matched,
         "ima.replay.mismatch",
-        f"none of the {result.entries} prefixes leads to the quoted value of PCR {IMA_PCR}",
-    )
-    return result.entries if result.matched else 0
+        f"none of the {result.entries} prefixes leads to the quoted value of {pcrs}",
+    ):
+        return MeasuredList()
+    for problem in check.unsealed()[:_MAX_REPORTED] if check else ():
+        failures.add(problem.id, problem.detail)
+    return MeasuredList(result.entries, check.containers() if check else ())
+
+
+def replay_list(
+    log: bytes,
+    quoted: dict[int, bytes],
+    start: dict[int, bytes],
+    policy: Policy,
+    check: ContainerCheck | None,
+    accepted: dict[bytes, bytes],
+) -> ImaReplay:
+    """Replay a list, judging its entries by ``policy``, and those of containers by ``check``.
+
+    ``start`` are the PCR values when the kernel starts. Raises ParseError.
+    """
+    aggregate, value = _boot_aggregate(quoted), quoted.get(IMA_PCR, b"")
+
+    def judge(number: int, entry: ImaEntry) -> Problem | None:
+        return _judge(number, entry, aggregate, policy, check)
+
+    allowed = policy.plain_files if "ima-ng" in policy.ima_templates else {}
+    if check is None:
+        return ima_log.replay(log, value, allowed, judge, accepted)
+    both = (value, quoted.get(check.pcr, b""))
+    begin = start.get(check.pcr, _ZERO)
+    return ima_log.replay_domains(log, both, begin, allowed, judge, accepted, check)
 
 
 def check_ima_progress(entries: int, at_least: int, failures: FailureList) -> None:
@@ -110,12 +152,22 @@ def _boot_aggregate(quoted: dict[int, bytes]) -> bytes | None:
     return sha256(b"".join(quoted[pcr] for pcr in _AGGREGATED_PCRS)).digest()
 
 
-def _judge(number: int, entry: ImaEntry, aggregate: bytes | None, policy: Policy) -> Problem | None:
+def _judge(
+    number: int,
+    entry: ImaEntry,
+    aggregate: bytes | None,
+    policy: Policy,
+    check: ContainerCheck | None,
+) -> Problem | None:
     where = f"entry {number} ({entry.path!r})"
+    if number and check is not None and entry.pcr == check.pcr:
+        return check.judge(entry, where)
     if entry.pcr != IMA_PCR:
         return Problem("ima.entry.pcr", f"{where} is for PCR {entry.pcr}")
     if entry.violation:
         return Problem("ima.violation", f"{where} is a violation")
+    if number and check is not None and entry.template == "ima-buf" and entry.path in RECORDS:
+        return check.record(entry)
     if entry.template not in policy.ima_templates:
         return Problem("ima.entry.template", f"{where} has template {entry.template!r}")
     if number == 0 and entry.path != BOOT_AGGREGATE:
@@ -126,6 +178,12 @@ def _judge(number: int, entry: ImaEntry, aggregate: bytes | None, policy: Policy
         if entry.digest == aggregate:
             return None
         return Problem("ima.boot_aggregate.mismatch", f"boot_aggregate is {entry.digest.hex()}")
+    if check is not None and check.managers.is_one(entry):
+        return None
+    return _judge_file(entry, policy, where)
+
+
+def _judge_file(entry: ImaEntry, policy: Policy, where: str) -> Problem | None:
     if entry.path not in policy.ima:
         return Problem("ima.file.unknown", f"{where} is not in the policy")
     if entry.digest not in policy.ima[entry.path]:

@@ -1,6 +1,7 @@
 """Policy: whom to trust and which values to accept. Written as JSON, checked when loaded."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -29,6 +30,25 @@ class CsvRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forbidden_bits: int = 0
 
 
+Files = Mapping[str, tuple[bytes, ...]]
+
+
+class ContainerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which containers may run. Digests are SHA-256, by path.
+
+    ``managers`` are the programs that may make containers (and run on the host). A container whose
+    name (last part of its cgroup's path) is in ``per_container`` may use those files, any other one
+    ``files``, and with None no other may run. ``max_unsealed`` entries may follow the last record
+    of the aggregates: each was replayed, but the container's tenant can't tell that they are all.
+    """
+
+    managers: dict[str, tuple[bytes, ...]]
+    files: dict[str, tuple[bytes, ...]] | None = None
+    per_container: dict[str, dict[str, tuple[bytes, ...]]] = {}
+    max_unsealed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    pcr: Annotated[int, msgspec.Meta(ge=8, le=15)] = 11
+
+
 class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     """What a verifier accepts; every default is the strict one.
 
@@ -39,6 +59,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     which a fresh report must have. A service of ``relayed_measurements`` serves guests through a
     device on their host, so that without a fresh report nothing is known of them. ``boot`` are the
     allowed SHA-256 event digests by PCR (None: replay only); ``ima`` the allowed digests by path.
+    ``containers``: None where no container may measure anything into a PCR of its own.
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
     """
 
@@ -58,6 +79,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     boot: dict[int, tuple[bytes, ...]] | None = None
     ima: dict[str, tuple[bytes, ...]] = {}
     ima_templates: tuple[str, ...] = ("ima-ng", "ima-sig")
+    containers: ContainerRules | None = None
     require_fresh_report: bool = False
     require_deep_quote: bool = False
 
@@ -65,6 +87,12 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     def digest(self) -> str:
         """SHA-256 of the policy's JSON: names the policy in results, and its share of a cache."""
         return hashlib.sha256(encode_policy(self)).hexdigest()
+
+    @cached_property
+    def plain_files(self) -> Files:
+        """``ima`` without the container managers, whose entries are needed for more."""
+        managers = self.containers.managers if self.containers else {}
+        return {path: digests for path, digests in self.ima.items() if path not in managers}
 
 
 class Previous(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from harness.framework.verify.containers import Container
 from harness.framework.verify.failures import Failure
 from harness.framework.verify.policy import Previous
 
@@ -16,6 +17,7 @@ class AttestationResult(msgspec.Struct, frozen=True):
     ``trust_kind`` is the weakest TEE root that the evidence rests on (``none`` without a TEE).
     ``instance``, ``host``, ``chip`` and ``measurement`` are empty unless their signatures and
     bindings hold. ``ima_entries`` is the length of the quoted prefix, 0 unless the quote holds.
+    ``containers`` are those in it.
     ``state`` is what to hand to the next challenge as ``previous``, None unless accepted.
     """
 
@@ -27,6 +29,7 @@ class AttestationResult(msgspec.Struct, frozen=True):
     chip: str
     measurement: bytes
     ima_entries: int
+    containers: tuple[Container, ...] = ()
     state: Previous | None = None
 
     def has(self, failure_id: str) -> bool:

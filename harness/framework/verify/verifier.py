@@ -15,6 +15,7 @@ from harness.framework.verify.chain import Chain, check_chain
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
 from harness.framework.verify.launch import Launch, TeeTrust
+from harness.framework.verify.measurements import MeasuredList
 from harness.framework.verify.policy import Challenge, Policy, Previous
 from harness.framework.verify.quotes import CheckedQuote
 from harness.framework.verify.result import AttestationResult
@@ -61,8 +62,8 @@ def verify(
     begin("replay")
     accepted = cache.ima_entries(policy) if cache else {}
     events = measurements.replay_boot_log(decoded.boot_log, decoded.pcr_values, context)
-    findings.ima_entries = measurements.replay_ima_log(
-        decoded.ima_log, decoded.pcr_values, accepted, context
+    findings.ima = measurements.replay_ima_log(
+        decoded.ima_log, decoded.pcr_values, events, accepted, context
     )
     begin("policy")
     measurements.check_boot_events(events, context)
@@ -84,7 +85,7 @@ class _Findings:
         self.launch: Launch | None = None
         self.fresh: TeeTrust | None = None
         self.quote: CheckedQuote | None = None
-        self.ima_entries = 0
+        self.ima = MeasuredList()
 
     def tees(self) -> list[TeeTrust]:
         """The TEE reports whose signatures hold."""
@@ -155,7 +156,7 @@ def _check_freshness(
     quotes.check_progress(findings.quote.info, previous, failures)
     # A reboot starts the list again.
     if findings.quote.info.reset_count == previous.reset_count:
-        measurements.check_ima_progress(findings.ima_entries, previous.ima_entries, failures)
+        measurements.check_ima_progress(findings.ima.entries, previous.ima_entries, failures)
 
 
 def _result(context: Context, findings: _Findings) -> AttestationResult:
@@ -167,7 +168,7 @@ def _result(context: Context, findings: _Findings) -> AttestationResult:
     state = None
     if quote is not None and not found:
         info = quote.info
-        state = Previous(info.reset_count, info.restart_count, info.clock, findings.ima_entries)
+        state = Previous(info.reset_count, info.restart_count, info.clock, findings.ima.entries)
     return AttestationResult(
         accepted=not found,
         failures=found,
@@ -176,6 +177,7 @@ def _result(context: Context, findings: _Findings) -> AttestationResult:
         host=launch.host if launch and named else "",
         chip=report.chip if report else "",
         measurement=report.measurement if report else b"",
-        ima_entries=findings.ima_entries if trusted else 0,
+        ima_entries=findings.ima.entries if trusted else 0,
+        containers=findings.ima.containers if trusted else (),
         state=state,
     )
