@@ -1,6 +1,7 @@
 """The sentences of a report: what was claimed, what came out, what to be careful about."""
 
 from harness.model.estimate import ClaimResult, CostModel, Estimate
+from harness.report.counted import estimate_name, operation_phrase
 from harness.report.data import TOTAL, Dataset, factors_text, half_width, metric_words
 from harness.report.numbers import (
     MINUS,
@@ -10,18 +11,29 @@ from harness.report.numbers import (
     margin_percent,
     percent,
     percent_interval,
+    percent_places,
     quantity,
 )
+from harness.stats.reducers import counted
+
+# Two layouts always differ a little, and exact counts show it: a hundredth of a percent is nothing.
+_LAYOUT = 1e-4
 
 
 def claim_text(result: ClaimResult) -> str:
     """What the claim requires, in words."""
+    of_what = " more instructions" if is_counted(result.estimate) else ""
     if result.kind == "at_most" and result.margin_high is not None:
-        return f"at most {margin_percent(result.margin_high)}"
+        return f"at most {margin_percent(result.margin_high)}{of_what}"
     if result.margin_low is not None and result.margin_high is not None:
         low, high = margin_percent(result.margin_low), margin_percent(result.margin_high)
-        return f"between {low} and {high}"
+        return f"between {low} and {high}{of_what}"
     return "an estimate, no margin set"
+
+
+def is_counted(estimate: Estimate | None) -> bool:
+    """Whether the estimate is of counted instructions, which must not be called a time."""
+    return estimate is not None and counted(estimate.unit)
 
 
 def verdict_word(result: ClaimResult) -> str:
@@ -42,17 +54,44 @@ def headline(data: Dataset) -> str:
     if first.estimate is None:
         return f"There is no estimate for the first claim ({first.claim_id}): {first.why}."
     estimate = first.estimate
-    size, interval = estimate_and_interval(estimate.point, estimate.low, estimate.high, 0.01, True)
     emulated = ", parts emulated" if data.emulated([estimate.cell_id]) else ""
-    sentence = (
-        f"For {_what(estimate)} with {factors_text(estimate.factors)}, {estimate.candidate} costs "
-        f"{size.lstrip('+' + MINUS)}{NBSP}% {'less' if estimate.point < 0 else 'more'} than "
-        f"{estimate.baseline} (95{NBSP}% interval {interval}{NBSP}%, "
-        f"n{NBSP}={NBSP}{estimate.n_pairs} pairs of trials{emulated})"
-    )
+    sentence = f"{_comparison(estimate)}{emulated})"
     if first.kind == "estimate":
         return f"{sentence}."
     return f"{sentence}: the claim “{claim_text(first)}” {_verdict_clause(first)}."
+
+
+def _comparison(estimate: Estimate) -> str:
+    """The estimate in words, up to the bracket that says how sure it is."""
+    most = percent_places(estimate.unit)
+    size, interval = estimate_and_interval(
+        estimate.point, estimate.low, estimate.high, 0.01, signed=True, most=most
+    )
+    size = f"{size.lstrip('+' + MINUS)}{NBSP}%"
+    more = "less" if estimate.point < 0 else "more"
+    sure = f"(95{NBSP}% interval {interval}{NBSP}%, n{NBSP}={NBSP}{estimate.n_pairs} pairs of"
+    if not is_counted(estimate):
+        return (
+            f"For {_what(estimate)} with {factors_text(estimate.factors)}, {estimate.candidate} "
+            f"costs {size} {more} than {estimate.baseline} {sure} trials"
+        )
+    fewer = "fewer" if estimate.point < 0 else "more"
+    verb = f"executes {size} {fewer} instructions than"
+    if estimate.low == estimate.high == 0:
+        verb = "executes exactly as many instructions as"
+    return (
+        f"For {operation_phrase(estimate)}{_with(estimate)}, {estimate.candidate} {verb} "
+        f"{estimate.baseline} {sure} guests, a salt each"
+    )
+
+
+def what_was_counted(estimate: Estimate) -> str:
+    """The counted operation with its factors, if it has any."""
+    return estimate_name(estimate) + _with(estimate)
+
+
+def _with(estimate: Estimate) -> str:
+    return f" with {factors_text(estimate.factors)}" if estimate.factors else ""
 
 
 def _exploratory(data: Dataset) -> str:
@@ -131,11 +170,13 @@ def _claim_warnings(result: ClaimResult) -> list[str]:
     found = []
     if floor is None:
         found.append(f"{result.claim_id}: no A/A pair, so the noise floor is unknown.")
-    elif floor.low > 0 or floor.high < 0:
+    elif max(floor.low, -floor.high) > (_LAYOUT if is_counted(floor) else 0):
+        most = percent_places(floor.unit)
         found.append(
             f"{result.claim_id}: two copies of the baseline differ by "
-            f"{percent_interval(floor.point, floor.low, floor.high)}, an interval that excludes 0. "
-            "This happens to one campaign in twenty by chance; repeat before relying on it."
+            f"{percent_interval(floor.point, floor.low, floor.high, most)}, an interval that "
+            "excludes 0. This happens to one campaign in twenty by chance; repeat before relying "
+            "on it."
         )
     if floor is not None and abs(estimate.point) < half_width(floor):
         found.append(f"{result.claim_id}: the estimate lies within the noise floor.")

@@ -5,10 +5,10 @@ import json
 import pandas as pd
 
 from harness.model.estimate import ClaimResult, Estimate
-from harness.report.answers import claim_text, verdict_word
+from harness.report.answers import claim_text, is_counted, verdict_word, what_was_counted
 from harness.report.data import Dataset, factors_text, half_width
 from harness.report.frames import flat
-from harness.report.numbers import NO_DATA, bounded, percent, percent_interval
+from harness.report.numbers import NO_DATA, bounded, percent, percent_interval, percent_places
 from harness.report.table import Heading, Table
 
 
@@ -44,19 +44,26 @@ def claim_cells(data: Dataset, result: ClaimResult) -> dict[str, str]:
         "cell": claim_cell(data, result),
         "requires": claim_text(result),
         "paper": result.paper or "not stated",
-        "estimate": percent_interval(estimate.point, estimate.low, estimate.high)
-        if estimate
-        else NO_DATA,
+        "estimate": estimate_text(estimate) if estimate else NO_DATA,
         "n": str(estimate.n_pairs) if estimate else "0",
         "noise_floor": noise_floor_text(result.noise_floor),
-        "mde": percent(estimate.mde) if estimate else NO_DATA,
+        "mde": percent(estimate.mde, most=percent_places(estimate.unit)) if estimate else NO_DATA,
         "verdict": verdict_word(result),
         "emulated": emulated_text(data, result),
     }
 
 
+def estimate_text(estimate: Estimate) -> str:
+    """ "+9.8 % [+9.1, +10.5]"; what was counted is named as what it is."""
+    most = percent_places(estimate.unit)
+    text = percent_interval(estimate.point, estimate.low, estimate.high, most)
+    return f"{text} instructions" if is_counted(estimate) else text
+
+
 def claim_cell(data: Dataset, result: ClaimResult) -> str:
-    """The factors of the cell that the claim declares."""
+    """The factors of the cell that the claim declares; for counts the operation as well."""
+    if result.estimate is not None and is_counted(result.estimate):
+        return what_was_counted(result.estimate)
     if result.estimate is not None:
         return factors_text(result.estimate.factors)
     claim = data.claim(result.claim_id)
@@ -74,7 +81,8 @@ def noise_floor_text(floor: Estimate | None) -> str:
     if floor is None:
         return "not measured"
     width = half_width(floor)
-    return f"±{percent(width)}" if bounded(width) else percent(width)
+    text = percent(width, most=percent_places(floor.unit))
+    return f"±{text}" if bounded(width) else text
 
 
 def _claim_row(data: Dataset, result: ClaimResult) -> dict[str, object]:

@@ -12,9 +12,9 @@ from harness.report.counted import (
     FILES,
     GUEST_COMMANDS,
     STARTS,
+    estimate_name,
     file_part,
     new_work,
-    operation_name,
 )
 from harness.report.data import Dataset, Mean
 from harness.report.numbers import NBSP, TIMES, estimate_and_interval
@@ -48,7 +48,7 @@ def composed_table(data: Dataset) -> Table:
             texts.append(" ".join(estimate_and_interval(mean, low, high, 1e3)))
             row |= {f"{arm}_ns": mean, f"{arm}_low": low, f"{arm}_high": high, f"{arm}_n": one.n}
         rows.append(row)
-        name = operation_name(e.metric, e.part)
+        name = estimate_name(e)
         factors = "".join(f", {key} = {value}" for key, value in e.factors.items())
         cells.append((name + factors, e.candidate, added, number_text(extends), *texts))
     headings = (

@@ -10,8 +10,8 @@ from harness.report.counted import (
     ENTRIES,
     LOG_BYTES,
     equal_estimates,
+    estimate_name,
     new_work,
-    operation_name,
 )
 from harness.report.data import Dataset, cell_text, half_width
 from harness.report.emulation import caption_note
@@ -38,23 +38,21 @@ def noise_tables(data: Dataset) -> list[Table]:
 def overhead_table(data: Dataset) -> Table:
     """Equal work in instructions; people read the leading arm, the CSV file has every arm."""
     estimates = equal_estimates(data)
-    lead = next((arm for arm in data.candidates if any(e.candidate == arm for e in estimates)), "")
-    shown = [e for e in estimates if e.candidate == lead]
+    lead, shown = _leading(data, estimates)
     baseline = shown[0].baseline if shown else ""
     headings = (
         Heading("Operation", number=False),
-        Heading(baseline, "instructions"),
-        Heading(lead, "instructions"),
-        Heading("Added [95 % interval]", "instructions"),
+        Heading(baseline or "baseline"),
+        Heading(lead or "arm"),
+        Heading("Added [95 % interval]"),
         Heading("Overhead [95 % interval]", "%"),
         Heading("Layout noise ±", "%"),
         Heading("MDE", "%"),
         Heading("n", "pairs"),
     )
-    cells = [(operation_name(e.metric, e.part), *numbers_of(data, e, 1.0)) for e in shown]
-    others = sorted({e.candidate for e in estimates} - {lead})
-    note = f"{', '.join(others)}: in overhead.csv. " if others else ""
-    note += caption_note(data.emulated({e.cell_id for e in estimates}) if estimates else ())
+    cells = [(estimate_name(e), *numbers_of(data, e, 1.0)) for e in shown]
+    emulated = caption_note(data.emulated({e.cell_id for e in estimates}) if estimates else ())
+    note = f"{_elsewhere('overhead', estimates, lead)} {emulated}"
     return Table(
         "overhead",
         f"Equal work: instructions per operation, {lead} against {baseline}.",
@@ -67,6 +65,17 @@ def overhead_table(data: Dataset) -> Table:
     )
 
 
+def _leading(data: Dataset, estimates: Sequence[Estimate]) -> tuple[str, list[Estimate]]:
+    """The first arm that has such estimates, and these."""
+    lead = next((arm for arm in data.candidates if any(e.candidate == arm for e in estimates)), "")
+    return lead, [e for e in estimates if e.candidate == lead]
+
+
+def _elsewhere(table: str, estimates: Sequence[Estimate], lead: str) -> str:
+    others = sorted({e.candidate for e in estimates} - {lead})
+    return f"{', '.join(others)}: in {table}.csv." if others else ""
+
+
 def _group(data: Dataset, e: Estimate) -> str:
     cell = data.campaign.cells[e.cell_id]
     return " · ".join(dict.fromkeys((cell.workload, cell_text(cell))))
@@ -75,27 +84,27 @@ def _group(data: Dataset, e: Estimate) -> str:
 def new_work_table(data: Dataset) -> Table:
     """What stock IMA does not do at all: instructions added per operation, never a percentage."""
     estimates = new_work(data)
+    lead, shown = _leading(data, estimates)
     headings = (
         Heading("Operation", number=False),
-        Heading("Arm", number=False),
-        Heading("Without it", "instructions"),
-        Heading("With it", "instructions"),
-        Heading("Added [95 % interval]", "instructions"),
+        Heading(shown[0].baseline if shown else "baseline"),
+        Heading(lead or "arm"),
+        Heading("Added [95 % interval]"),
         Heading("n", "pairs"),
     )
     cells: list[tuple[str, ...]] = []
-    for e in estimates:
+    for e in shown:
         without, with_it, added, *_ = numbers_of(data, e, 1.0)
-        name = operation_name(e.metric, e.part)
-        cells.append((name, e.candidate, without, with_it, added, str(e.n_pairs)))
+        cells.append((estimate_name(e), without, with_it, added, str(e.n_pairs)))
     return Table(
         "new_work",
         "New work: what stock IMA leaves out, in instructions per operation.",
         estimates_frame(data, estimates),
         headings,
         cells,
-        missing="No new work was counted in both arms.",
-        groups=tuple(_group(data, e) for e in estimates),
+        _elsewhere("new_work", estimates, lead),
+        "No new work was counted in both arms.",
+        tuple(_group(data, e) for e in shown),
     )
 
 

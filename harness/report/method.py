@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from harness.model.plan import PilotDecision
 from harness.model.scenario import NoiseGate, Workload
+from harness.report.counted import COUNTED, MARGIN
 from harness.report.data import Dataset
 from harness.report.numbers import quantity
 
@@ -21,7 +22,7 @@ def measured(data: Dataset) -> list[str]:
         f"Backend {scenario.backend}; seed {scenario.seed}; {len(data.trials)} of "
         f"{data.estimates.trials_planned} planned trials recorded{when}. A trial is a fresh start "
         "of everything its arm needs, and the unit of replication; iterations inside it are not.",
-        f"Every block runs each arm of a cell once, the baseline {scenario.baseline} twice (A/A), "
+        f"Every block runs each arm of a cell once, the baseline {_baselines(data)} twice (A/A), "
         "in a seeded order in which each position is used equally often.",
         *(workload_sentence(workload) for workload in scenario.workloads),
         *(pilot_sentence(decision) for decision in data.campaign.header.pilot),
@@ -30,7 +31,44 @@ def measured(data: Dataset) -> list[str]:
         "claims are Holm-adjusted. Everything else is exploratory; q is the Benjamini-Hochberg "
         "value. MDE is the smallest cost this campaign would have told from zero with 80 % power. "
         "Cells are never pooled.",
+        *counting(data),
         gate_sentence(scenario.noise),
+    ]
+
+
+def _baselines(data: Dataset) -> str:
+    """The scenario's baseline, and whose baseline is another one."""
+    scenario = data.scenario
+    others = [w for w in scenario.workloads if scenario.baseline_of(w.name) != scenario.baseline]
+    named = ", ".join(f"in {w.name} {scenario.baseline_of(w.name)}" for w in others)
+    return f"{scenario.baseline} ({named})" if named else scenario.baseline
+
+
+def counting(data: Dataset) -> list[str]:
+    """How instructions were counted, what that can't see, and which work is compared."""
+    if data.shown.isdisjoint(COUNTED):
+        return []
+    salts = {record.notes["salt"] for record in data.campaign.records if "salt" in record.notes}
+    number = f" ({len(salts)} in this campaign)" if salts else ""
+    return [
+        "Where the unit is instructions, the emulator counted them: it executes one instruction "
+        "per nanosecond of the guest's clock, on one processor and without a TPM, whose answers "
+        "would take time that is not the guest's. The same boot gives the same count, whatever "
+        "else the machine does; so the arms of a block may run side by side, the order in a block "
+        "is not adjusted for, and repeating a boot would add nothing.",
+        f"What varies is the layout: each block boots with a salt of its own{number}, which moves "
+        "what the kernel and its memory look like. The A/A copy of the baseline boots with another "
+        "salt, so the noise floor of a count is layout noise. A trial enters by the median over "
+        "its operations; intervals are over salts.",
+        "Equal work is what every kernel does: there the ratio is an overhead and is held against "
+        f"{100 * MARGIN:g} %. New work is what only the extension does (a second container's own "
+        "entries, records of new domains, seals): it is given in entries, extends and instructions "
+        "and never as a percentage of an operation that leaves it out.",
+        "An instruction count is no time. It can't see caches, translation buffers, branch "
+        "prediction or memory bandwidth; it counts a hash in generic code without the processor's "
+        "SHA instructions, so hashing weighs more and the rest less than on a real host; and it "
+        "holds no wait for a TPM. Time with a TPM is composed, and labelled so, of the extends "
+        "counted and of the latency of an extend measured by itself.",
     ]
 
 
@@ -41,6 +79,8 @@ def workload_sentence(workload: Workload) -> str:
     )
     if workload.blocks is None and workload.pilot is None:
         blocks = "as many blocks as planned"
+    if workload.blocks == 1:
+        return f"{workload.name}: a demonstration, one trial per arm; nothing is concluded from it."
     text = (
         f"{workload.name}: {workload.warmup} warm-up and {workload.iterations} measured iterations "
         f"per trial, {blocks} per cell"

@@ -1,5 +1,7 @@
 """One module per figure; each takes the dataset and returns a ``Plot``."""
 
+from collections.abc import Callable
+
 from harness.report.counted import (
     APPLICATION,
     BOOT,
@@ -30,7 +32,7 @@ from harness.report.figures import (
 )
 
 # Each with the metrics of which one must be in the scenario's scope; none: always.
-_FIGURES = (
+_FIGURES: tuple[tuple[Callable[[Dataset], Plot | None], tuple[str, ...]], ...] = (
     (claims.plot, ()),
     (overhead.files_plot, (FILES,)),
     (overhead.work_plot, (BOOT, APPLICATION, GROWTH)),
@@ -38,6 +40,7 @@ _FIGURES = (
     (new_work.plot, (FILES, STARTS, SCALE)),
     (scale.domains_plot, (SCALE, DOMAIN_MEMORY)),
     (scale.growth_plot, (GROWTH,)),
+    (demonstration.plot, ()),
     (boot.plot, (BOOT, BOOT_TIME)),
     (commands.plot, (COMMANDS,)),
     (cost.plot, (COMMANDS,)),
@@ -51,5 +54,5 @@ _FIGURES = (
 
 def all_figures(data: Dataset) -> list[Plot]:
     """Every figure in the order of the page, also those that say why they are missing."""
-    found = [plot(data) for plot, of in _FIGURES if not of or not data.shown.isdisjoint(of)]
-    return [*found, *demonstration.plots(data)]
+    wanted = [plot for plot, of in _FIGURES if not of or not data.shown.isdisjoint(of)]
+    return [found for plot in wanted if (found := plot(data)) is not None]

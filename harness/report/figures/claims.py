@@ -9,10 +9,11 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import blended_transform_factory
 
 from harness.model.estimate import ClaimResult, Estimate
-from harness.report.answers import verdict_word
-from harness.report.data import Dataset, factors_text, half_width
+from harness.report.answers import is_counted, verdict_word
+from harness.report.claim_table import claim_cell
+from harness.report.data import Dataset, half_width
 from harness.report.figure import BLUE, GREEN, INK, Plot, grid, new_figure
-from harness.report.numbers import bounded, percent_interval
+from harness.report.numbers import bounded, percent_interval, percent_places
 
 NAME, TITLE = "claims", "Claims against their margins"
 _BAND = 0.36
@@ -33,13 +34,14 @@ def plot(data: Dataset) -> Plot:
         _row(axes, y, result, estimate, left)
     axes.axvline(0, color=INK, lw=0.8)
     axes.set(ylim=(len(rows) - 0.45, -0.55), xlim=(left, right))
-    axes.set_yticks(range(len(rows)), [_label(result, e) for result, e in rows])
+    axes.set_yticks(range(len(rows)), [_label(data, result) for result, _ in rows])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("cost over the baseline (%)")
+    only_counted = all(is_counted(e) for _, e in rows)
+    axes.set_xlabel(f"{'instructions' if only_counted else 'cost'} over the baseline (%)")
     grid(axes, "x")
     figure.legend(handles=_legend(rows), loc="outside lower center", ncols=3)
-    return Plot(NAME, TITLE, _caption(data), _alt(rows), figure)
+    return Plot(NAME, TITLE, _caption(rows), _alt(rows), figure)
 
 
 def _limits(rows: Sequence[tuple[ClaimResult, Estimate]]) -> tuple[float, float]:
@@ -68,7 +70,8 @@ def _row(axes: Axes, y: int, result: ClaimResult, estimate: Estimate, left: floa
     axes.plot(
         100 * estimate.point, y, marker=_MARKERS[verdict_word(result)], color=BLUE, mec=INK, ms=7.5
     )
-    words = percent_interval(estimate.point, estimate.low, estimate.high)
+    most = percent_places(estimate.unit)
+    words = percent_interval(estimate.point, estimate.low, estimate.high, most)
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     axes.text(
         1.02, y, f"{words}\n{verdict_word(result)}", transform=beside, va="center", fontsize=8,
@@ -91,8 +94,8 @@ def _margin(axes: Axes, y: int, result: ClaimResult, left: float) -> None:
             axes.plot([100 * margin, 100 * margin], ends, color=GREEN, lw=1.6)
 
 
-def _label(result: ClaimResult, estimate: Estimate) -> str:
-    return f"{result.claim_id}\n{factors_text(estimate.factors)}"
+def _label(data: Dataset, result: ClaimResult) -> str:
+    return f"{result.claim_id}\n{claim_cell(data, result)}"
 
 
 def _legend(rows: Sequence[tuple[ClaimResult, Estimate]]) -> list[Line2D | Patch]:
@@ -112,9 +115,10 @@ def _legend(rows: Sequence[tuple[ClaimResult, Estimate]]) -> list[Line2D | Patch
     return handles
 
 
-def _caption(data: Dataset) -> str:
+def _caption(rows: Sequence[tuple[ClaimResult, Estimate]]) -> str:
+    baselines = " and ".join(dict.fromkeys(estimate.baseline for _, estimate in rows))
     return (
-        f"Cost of the candidate over {data.scenario.baseline} in the cell each claim declares. "
+        f"Cost of the candidate over {baselines} in the cell each claim declares. "
         "A claim holds when the whole 90 % interval lies in the green region. The grey band is "
         "the half-width of the 95 % interval between two copies of the baseline: what lies "
         "inside it can't be told from noise."

@@ -61,11 +61,11 @@ def _width(text: str) -> float:
     return _CHARACTER * len(text) + _PAD
 
 
-def plots(data: Dataset) -> list[Plot]:
-    """The picture; none where no trial has the demonstration's note."""
+def plot(data: Dataset) -> Plot | None:
+    """The picture; None where no trial has the demonstration's note."""
     shown = demonstrations(data)
     if not shown:
-        return []
+        return None
     laid_out = [(one, *_layout(one)) for one in shown]
     heights = [height for _, _, _, height in laid_out]
     figure = new_figure(sum(heights) + 0.45)
@@ -81,7 +81,7 @@ def plots(data: Dataset) -> list[Plot]:
         Patch(fc=(_COLOURS[kind], 0.4), ec=INK, lw=0.6, label=_MEANING[kind]) for kind in kinds
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return [Plot(NAME, TITLE, _caption(shown), _alt(shown), figure)]
+    return Plot(NAME, TITLE, _caption(shown), _alt(shown), figure)
 
 
 def _layout(one: Demonstration) -> tuple[list[Chip], list[tuple[int, float, float]], float]:
@@ -156,7 +156,8 @@ def _draw(
     axes: Axes, one: Demonstration, chips: Sequence[Chip], lanes: Sequence[tuple[int, float, float]]
 ) -> None:
     right = _LANE_LABEL + 2 * _COLUMN + _MIDDLE
-    axes.text(0, 0.16, one.arm, fontsize=9.5, va="center")
+    lists = "one list for the whole guest" if len(one.domains) == 1 else "a list per container"
+    axes.text(0, 0.16, f"{one.arm}: {lists}", fontsize=9.5, va="center")
     for column, pcr in enumerate((10, 11)):
         x = _LANE_LABEL + column * (_COLUMN + _MIDDLE)
         replay = one.replay.get(str(pcr), "")

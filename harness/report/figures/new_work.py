@@ -8,7 +8,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from harness.model.estimate import Estimate
 from harness.report.composed import extends_added, number_text
-from harness.report.counted import FILES, SCALE, STARTS, file_part, new_work, operation_name
+from harness.report.counted import FILES, SCALE, STARTS, estimate_name, file_part, new_work
 from harness.report.data import Dataset
 from harness.report.emulation import caption_note
 from harness.report.figure import INK, Plot, grid, log_ticks, new_figure
@@ -85,7 +85,7 @@ def _bars(axes: Axes, estimates: Sequence[Estimate], marks: dict[str, Mark]) -> 
 
 
 def _label(e: Estimate) -> str:
-    name = operation_name(e.metric, e.part).replace(" container, same files, first", " container")
+    name = estimate_name(e).replace(" container, first", " container")
     factors = "".join(f", {key} = {value}" for key, value in e.factors.items())
     return name.replace("create at", "new mount namespace at") + factors
 

@@ -13,9 +13,9 @@ from harness.report.counted import (
     MARGIN,
     SCOPES,
     equal_estimates,
+    estimate_name,
     file_part,
     numbered,
-    operation_name,
 )
 from harness.report.data import Dataset
 from harness.report.emulation import caption_note
@@ -44,15 +44,21 @@ def files_plot(data: Dataset) -> Plot:
     if not found:
         why = "No file operation was counted in both arms, so there is no figure of its overhead."
         return Plot(FILES_NAME, FILES_TITLE, "", missing=why)
-    turns: dict[str, list[Row]] = {"first touch": [], "repeated": []}
+    turns: dict[bool, dict[tuple[str, str], Row]] = {False: {}, True: {}}
     for estimates in _grouped(found):
         parsed = file_part(estimates[0].part)
         assert parsed is not None
         label = f"{parsed.operation} {parsed.size_text}, {SCOPES[parsed.scope]}"
-        rows = turns["repeated" if parsed.again else "first touch"]
         group = f"{parsed.scope} {parsed.operation}"
-        rows.append(Row(label, group, estimates, data.noise_floor(estimates[0])))
-    return _plot(data, FILES_NAME, FILES_TITLE, {k: rows for k, rows in turns.items() if rows})
+        row = Row(label, group, estimates, data.noise_floor(estimates[0]))
+        turns[parsed.again][group, label] = row
+    keys = dict.fromkeys(key for rows in turns.values() for key in rows)
+    panels = {
+        name: [rows.get(key) or Row(key[1], key[0], (), None) for key in keys]
+        for name, rows in (("first touch", turns[False]), ("repeated", turns[True]))
+        if rows
+    }
+    return _plot(data, FILES_NAME, FILES_TITLE, panels)
 
 
 def work_plot(data: Dataset) -> Plot:
@@ -73,7 +79,7 @@ def _label(e: Estimate) -> str:
     factors = "".join(f", {name} = {value}" for name, value in e.factors.items())
     if e.metric == FILES:
         return f"{e.part.removeprefix('control.')} (control){factors}"
-    name = operation_name(e.metric, e.part)
+    name = estimate_name(e)
     return (f"list: {name}" if numbered(e.part) else name) + factors
 
 
@@ -90,14 +96,13 @@ def _plot(data: Dataset, name: str, title: str, panels: dict[str, list[Row]]) ->
     arms = list(dict.fromkeys(e.candidate for row in rows for e in row.estimates))
     longest = max(len(found) for found in panels.values())
     figure = new_figure(1.2 + (0.14 + 0.09 * len(arms)) * longest)
-    same = len({tuple(row.label for row in found) for found in panels.values()}) == 1
-    every = figure.subplots(1, len(panels), squeeze=False, sharey=same)[0]
+    every = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     marks = arm_marks(data)
     left, right = _limits(rows)
     for place, (axes, (panel, found)) in enumerate(zip(every, panels.items(), strict=True)):
         _panel(axes, found, arms, marks, (left, right))
         axes.set_title(panel)
-        if place and same:
+        if place:
             axes.tick_params(axis="y", labelleft=False)
     handles = [marks[arm].handle(arm) for arm in arms] + _legend(data, rows)
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -128,6 +133,8 @@ def _panel(
     axes.axvline(0, color=INK, lw=0.8)
     step = 0.76 / (len(arms) + 1)
     for y, row in enumerate(rows):
+        if not row.estimates:
+            axes.text(0.04, y, "new work, shown apart", va="center", fontsize=6.5, style="italic")
         if row.noise is not None:
             _interval(axes, y - 0.38 + step / 2, row.noise, marks[row.noise.candidate], limits)
         for e in row.estimates:
@@ -185,11 +192,12 @@ _CAPTION = (
 
 
 def _alt(rows: Sequence[Row]) -> str:
+    rows = [row for row in rows if row.estimates]
     every = [e for row in rows for e in row.estimates]
     worst = max(every, key=lambda e: e.high)
     below = sum(e.high < MARGIN for e in every)
     return (
         f"Forest plot of {len(rows)} operations. {below} of {len(every)} intervals lie below 1 %. "
-        f"The highest is {operation_name(worst.metric, worst.part)} of {worst.candidate}: "
+        f"The highest is {estimate_name(worst)} of {worst.candidate}: "
         f"{percent_interval(worst.point, worst.low, worst.high, most=3)}."
     )

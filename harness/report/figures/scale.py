@@ -17,6 +17,7 @@ _NAMES = {
     "create": "create a domain",
     "seal": "seal all domains",
     "first_file": "measure a file in a new domain",
+    "next_file": "measure one more file there",
     "memory": "kernel memory of all domains",
     "append": "measure one more file",
     "read": "read the whole list",

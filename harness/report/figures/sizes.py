@@ -46,7 +46,7 @@ def plot(data: Dataset) -> Plot:
         for column, operation in enumerate(operations):
             axes = every[row, column]
             _panel(axes, panels.get((scope, operation), {}), arms, marks, limits)
-            axes.set_title(f"{operation}, {SCOPES[scope].split(',')[0]}", fontsize=8)
+            axes.set_title(f"{operation}, {SCOPES[scope]}", fontsize=8)
     for axes in every[-1]:
         axes.set_xlabel("file size (logarithmic)")
     figure.supylabel("instructions per operation (logarithmic)", fontsize=8.5)
@@ -128,8 +128,8 @@ def _legend(arms: Sequence[str], marks: dict[str, Mark]) -> list[Line2D]:
 _CAPTION = (
     "Median of a guest's operations, mean over guests; both axes logarithmic. A first touch hashes "
     "the file, which costs instructions by its size; repeated operations find it measured. Lines "
-    "that lie on one another differ by less than a marker: the next figure tells them apart. In "
-    "the second container only the extension measures files that the first one has already run."
+    "that lie on one another differ by less than a marker: the figure above tells them apart. The "
+    "second container uses the files of the first: only the extension measures them once more."
 )
 
 
