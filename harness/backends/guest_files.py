@@ -3,19 +3,19 @@
 import msgspec
 
 from harness.model.record import TrialRequest
+from harness.workloads.guest_references import References
 
 
 class UefiFiles(msgspec.Struct, frozen=True):
     """What a guest boots through UEFI: the firmware's two images, and an EFI system partition.
 
-    ``boot``: event digests by PCR that its boot event log may have; None in the boot that finds
-    them out.
+    ``references``: what a verifier may accept; None in the boot that finds it out.
     """
 
     code: str
     variables: str
     partition: str
-    boot: dict[int, tuple[bytes, ...]] | None = None
+    references: References | None = None
 
 
 class Artifacts(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import msgspec
 from harness.backends.guest_files import Artifacts, UefiFiles, uefi_name
 from harness.framework.errors import FrameworkError
 from harness.guest import build, cache
+from harness.guest.digests import file_digests
 from harness.guest.machine.firmware import require_firmware
 from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
@@ -25,9 +26,10 @@ from harness.workloads.guest_plan import (
     command_line,
     needs_uefi,
 )
+from harness.workloads.guest_references import References, generated_files
 
 _REFERENCE_TIMEOUT_S = 180.0
-_BOOT_LOG = "boot_log"
+_LOGS = ("boot_log", "ima_log")
 # Failures of a reference boot that would make its boot event log worthless.
 _WORTHLESS = ("boot.", "quote.", "guest.")
 
@@ -80,7 +82,7 @@ def build_artifacts(needs: Needs, workdir: Path, boot: Boot) -> Artifacts:
         name = uefi_name(kernel, line)
         known = msgspec.structs.replace(artifacts, uefi={**artifacts.uefi, name: files})
         references = _references((kernel, line), files, known, boot, workdir)
-        measured = msgspec.structs.replace(files, boot=references)
+        measured = msgspec.structs.replace(files, references=references)
         artifacts = msgspec.structs.replace(known, uefi={**known.uefi, name: measured})
     return artifacts
 
@@ -107,11 +109,12 @@ def _references(
     artifacts: Artifacts,
     boot: Boot,
     workdir: Path,
-) -> dict[int, tuple[bytes, ...]]:
-    """Event digests of a boot of these very files: taken once, pinned ever after.
+) -> References:
+    """Reference values of these very files.
 
-    The firmware's own events can't be computed from its image alone; whoever wants to trust them
-    boots it on a machine that he trusts, as here.
+    Those of images and agent are computed. The firmware's own events and what the agent makes at
+    run time come from one boot, and are pinned ever after: whoever wants to trust them boots on a
+    machine that he trusts, as here.
     """
     paths = (files.code, files.variables, files.partition)
     inputs = {Path(path).name: _sha256(Path(path)) for path in paths}
@@ -119,12 +122,19 @@ def _references(
     recipe = cache.Recipe("boot-references", inputs)
 
     def make(into: Path) -> None:
-        log = _boot_log_of(boot(_reference_request(*image, workdir), artifacts))
-        (into / _BOOT_LOG).write_bytes(log)
+        logs = _logs_of(boot(_reference_request(*image, workdir), artifacts))
+        for name, log in logs.items():
+            (into / name).write_bytes(log)
 
     folder = cache.obtain(recipe, make)
+    boot_log, ima_log = ((folder / name).read_bytes() for name in _LOGS)
     try:
-        return boot_references((folder / _BOOT_LOG).read_bytes())
+        return References(
+            boot=boot_references(boot_log),
+            agent=bytes.fromhex(_sha256(Path(artifacts.agent))),
+            image=file_digests(Path(artifacts.images["a"])),
+            generated=generated_files(ima_log),
+        )
     except FrameworkError as error:
         raise EnvironmentError_(f"{folder}: {error}; remove the folder and run again") from error
 
@@ -146,17 +156,18 @@ def _reference_request(kernel: KernelName, line: str, workdir: Path) -> TrialReq
     return TrialRequest("reference", cell, workload, Arm("reference", kinds[0]), 0, str(folder))
 
 
-def _boot_log_of(outcome: TrialOutcome) -> bytes:
-    """The log of a reference boot, whose files the policy does not know yet."""
+def _logs_of(outcome: TrialOutcome) -> dict[str, bytes]:
+    """The logs of a reference boot, whose files the policy does not know yet."""
     failures = outcome.reason.split(",") if outcome.status == "rejected" else []
     names = outcome.notes.get("evidence_names", "").split(",")
-    usable = outcome.status in ("ok", "rejected") and _BOOT_LOG in names
+    sent = dict(zip(names, outcome.evidence, strict=False))
+    usable = outcome.status in ("ok", "rejected") and all(name in sent for name in _LOGS)
     if not usable or any(failure.startswith(_WORTHLESS) for failure in failures):
         raise EnvironmentError_(
             f"the reference boot of the guest failed: {outcome.status} {outcome.reason}; "
             "`attestbench doctor` shows what is missing"
         )
-    return outcome.evidence[names.index(_BOOT_LOG)]
+    return {name: sent[name] for name in _LOGS}
 
 
 def _sha256(path: Path) -> str:

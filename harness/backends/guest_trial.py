@@ -118,7 +118,9 @@ class GuestTrial:
             return self._outcome(end)
         from harness.backends import guest_verification
 
-        judged = guest_verification.judge_guest(files, tpm, dialogue.rounds, end.results)
+        judged = guest_verification.judge_guest(
+            self._request.arm.kind, files.references, tpm, dialogue.rounds, end.results
+        )
         outcome = self._outcome(end, judged.evidence, judged.notes)
         if judged.failures:
             reason = ",".join(judged.failures)

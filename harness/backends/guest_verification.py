@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
-from harness.backends.guest_files import UefiFiles
 from harness.backends.guest_tpm import GuestTpm, Round
 from harness.framework.errors import ParseError
 from harness.framework.vtpm.pod import DevicePod
@@ -13,6 +10,7 @@ from harness.guest.machine.results import GuestOutputError, GuestResults
 from harness.model.record import Sample
 from harness.workloads.guest_attestation import Answered, judge
 from harness.workloads.guest_evidence import GuestAttestation, attestations_of
+from harness.workloads.guest_references import References, measured_policy
 
 # A guest under emulation takes seconds for what hardware does in milliseconds.
 CHALLENGE_LIFETIME_S = 120.0
@@ -28,9 +26,16 @@ class Judged(NamedTuple):
 
 
 def judge_guest(
-    files: UefiFiles, tpm: GuestTpm, rounds: Sequence[Round], results: GuestResults
+    arm_kind: str,
+    references: References | None,
+    tpm: GuestTpm,
+    rounds: Sequence[Round],
+    results: GuestResults,
 ) -> Judged:
-    """Judge every round; what the guest sent malformed is a rejection too."""
+    """Judge every round; what the guest sent malformed is a rejection too.
+
+    Without ``references`` every file is unknown: the verdict then only tells whether all replays.
+    """
     try:
         made = attestations_of(results, len(rounds))
         answered = [
@@ -41,7 +46,9 @@ def judge_guest(
         return Judged((f"guest.output {error}",), {}, {}, ())
     if not answered:
         return Judged(("guest.output no attestation",), {}, {}, ())
-    policy = msgspec.structs.replace(tpm.policy, boot=files.boot)
+    policy = tpm.policy
+    if references is not None:
+        policy = measured_policy(policy, references, arm_kind)
     result = judge(answered, policy, CHALLENGE_LIFETIME_S)
     last = answered[-1].evidence
     sent = {"boot_log": made[-1].boot_log, "ima_log": made[-1].ima_log}
