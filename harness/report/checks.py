@@ -5,10 +5,12 @@ import pandas as pd
 
 from harness.model.estimate import Estimate
 from harness.report.comparisons import cell_name, in_order
+from harness.report.counted import ENTRIES, LOG_BYTES, WALL
 from harness.report.data import PHASE_NAMES, TOTAL, Dataset, factors_text, metric_words
 from harness.report.frames import estimates_frame
-from harness.report.numbers import NBSP, estimate_and_interval, percent
+from harness.report.numbers import NBSP, estimate_and_interval, percent, percent_places
 from harness.report.table import Heading, Table
+from harness.stats.reducers import counted
 
 
 def estimates_table(data: Dataset) -> Table:
@@ -50,7 +52,8 @@ def crosscheck_table(data: Dataset) -> Table:
     chosen = [
         e
         for e in data.estimates.estimates
-        if e.estimators_disagree or e.part == TOTAL or e in claimed
+        if e.metric not in (ENTRIES, LOG_BYTES, WALL)
+        and (e.estimators_disagree or e.part == TOTAL or e in claimed)
     ]
     headings = (
         Heading("Cell", number=False),
@@ -71,15 +74,19 @@ def crosscheck_table(data: Dataset) -> Table:
 
 def _crosscheck_row(e: Estimate) -> tuple[str, ...]:
     ratio = e.candidate_mean / e.baseline_mean - 1 if e.baseline_mean else float("nan")
-    fieller = estimate_and_interval(ratio, e.fieller_low, e.fieller_high, 0.01, signed=True)
-    paired = estimate_and_interval(e.point, e.low, e.high, 0.01, signed=True)
+    most = percent_places(e.unit)
+    fieller = estimate_and_interval(
+        ratio, e.fieller_low, e.fieller_high, 0.01, signed=True, most=most
+    )
+    paired = estimate_and_interval(e.point, e.low, e.high, 0.01, signed=True, most=most)
+    second = percent(e.position_effect, signed=True).removesuffix(f"{NBSP}%")
     return (
         cell_name(e),
         f"{metric_words(e.metric)}, {e.part}, {PHASE_NAMES.get(e.phase, e.phase)}",
         e.candidate,
         " ".join(paired),
         " ".join(fieller),
-        percent(e.position_effect, signed=True).removesuffix(f"{NBSP}%"),
-        percent(e.sd_log).removesuffix(f"{NBSP}%"),
+        "not fitted" if counted(e.unit) else second,
+        percent(e.sd_log, most=most).removesuffix(f"{NBSP}%"),
         "disagree" if e.estimators_disagree else "agree",
     )

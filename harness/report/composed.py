@@ -14,6 +14,7 @@ from harness.report.counted import (
     STARTS,
     estimate_name,
     file_part,
+    leading,
     new_work,
 )
 from harness.report.data import Dataset, Mean
@@ -33,9 +34,11 @@ def number_text(value: float | None) -> str:
 def composed_table(data: Dataset) -> Table:
     """Extends added per operation times the extend latency that was measured by itself."""
     latencies = extend_latencies(data)
+    operations = _composed_operations(data)
+    arms = " and ".join(dict.fromkeys(e.candidate for e in operations))
     rows: list[dict[str, object]] = []
     cells: list[tuple[str, ...]] = []
-    for e in _composed_operations(data):
+    for e in operations:
         extends = extends_added(data, e)
         if not extends:
             continue
@@ -50,17 +53,16 @@ def composed_table(data: Dataset) -> Table:
         rows.append(row)
         name = estimate_name(e)
         factors = "".join(f", {key} = {value}" for key, value in e.factors.items())
-        cells.append((name + factors, e.candidate, added, number_text(extends), *texts))
+        cells.append((name + factors, added, number_text(extends), *texts))
     headings = (
         Heading("Operation", number=False),
-        Heading("Arm", number=False),
         Heading("Counted: added [95 % interval]", "instructions"),
         Heading("Counted: extends added"),
         *(Heading(f"Composed: extends, TPM of {arm}", "µs") for arm in latencies),
     )
     return Table(
         "composed",
-        f"Composed, not measured: extends added per operation {TIMES} latency of one extend.",
+        f"Composed, not measured: extends added by {arms} per operation {TIMES} latency of one.",
         pd.DataFrame(rows),
         headings,
         cells,
@@ -96,14 +98,17 @@ def extend_latencies(data: Dataset) -> dict[str, Mean]:
 
 
 def _composed_operations(data: Dataset) -> list[Estimate]:
-    """Starts of containers, and per file operation the first touch of the smallest file."""
-    chosen: dict[tuple[str, str, str], Estimate] = {}
-    for e in new_work(data):
+    """Starts of containers, and per file operation the first touch of the smallest file.
+
+    Of the leading arm, whose containers make entries of their own.
+    """
+    chosen: dict[tuple[str, str], Estimate] = {}
+    for e in leading(data, new_work(data)):
         parsed = file_part(e.part) if e.metric == FILES else None
         if e.metric == STARTS:
-            chosen[e.cell_id, e.part, e.candidate] = e
-        elif parsed is not None and not parsed.again:
-            chosen.setdefault((e.cell_id, parsed.operation, e.candidate), e)
+            chosen[e.cell_id, e.part] = e
+        elif parsed is not None:
+            chosen.setdefault((e.cell_id, parsed.operation), e)
     return list(chosen.values())
 
 

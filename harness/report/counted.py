@@ -154,6 +154,13 @@ def equal_estimates(data: Dataset) -> list[Estimate]:
     return in_reading_order(data, comparable(data, found))
 
 
+def leading(data: Dataset, estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Those of the first arm that has any; claims put the arm they are about first."""
+    having = {e.candidate for e in estimates}
+    lead = next((arm for arm in data.candidates if arm in having), "")
+    return [e for e in estimates if e.candidate == lead]
+
+
 def new_work(data: Dataset) -> list[Estimate]:
     """Counted estimates of what only the extension does, in reading order."""
     found = [

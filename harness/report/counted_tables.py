@@ -11,6 +11,7 @@ from harness.report.counted import (
     LOG_BYTES,
     equal_estimates,
     estimate_name,
+    leading,
     new_work,
 )
 from harness.report.data import Dataset, cell_text, half_width
@@ -38,12 +39,12 @@ def noise_tables(data: Dataset) -> list[Table]:
 def overhead_table(data: Dataset) -> Table:
     """Equal work in instructions; people read the leading arm, the CSV file has every arm."""
     estimates = equal_estimates(data)
-    lead, shown = _leading(data, estimates)
-    baseline = shown[0].baseline if shown else ""
+    shown = leading(data, estimates)
+    baseline, lead = (shown[0].baseline, shown[0].candidate) if shown else ("baseline", "arm")
     headings = (
         Heading("Operation", number=False),
-        Heading(baseline or "baseline"),
-        Heading(lead or "arm"),
+        Heading(baseline),
+        Heading(lead),
         Heading("Added [95 % interval]"),
         Heading("Overhead [95 % interval]", "%"),
         Heading("Layout noise ±", "%"),
@@ -52,7 +53,7 @@ def overhead_table(data: Dataset) -> Table:
     )
     cells = [(estimate_name(e), *numbers_of(data, e, 1.0)) for e in shown]
     emulated = caption_note(data.emulated({e.cell_id for e in estimates}) if estimates else ())
-    note = f"{_elsewhere('overhead', estimates, lead)} {emulated}"
+    note = f"{_elsewhere('overhead', estimates, shown)} {emulated}"
     return Table(
         "overhead",
         f"Equal work: instructions per operation, {lead} against {baseline}.",
@@ -65,14 +66,8 @@ def overhead_table(data: Dataset) -> Table:
     )
 
 
-def _leading(data: Dataset, estimates: Sequence[Estimate]) -> tuple[str, list[Estimate]]:
-    """The first arm that has such estimates, and these."""
-    lead = next((arm for arm in data.candidates if any(e.candidate == arm for e in estimates)), "")
-    return lead, [e for e in estimates if e.candidate == lead]
-
-
-def _elsewhere(table: str, estimates: Sequence[Estimate], lead: str) -> str:
-    others = sorted({e.candidate for e in estimates} - {lead})
+def _elsewhere(table: str, estimates: Sequence[Estimate], shown: Sequence[Estimate]) -> str:
+    others = sorted({e.candidate for e in estimates} - {e.candidate for e in shown})
     return f"{', '.join(others)}: in {table}.csv." if others else ""
 
 
@@ -84,11 +79,11 @@ def _group(data: Dataset, e: Estimate) -> str:
 def new_work_table(data: Dataset) -> Table:
     """What stock IMA does not do at all: instructions added per operation, never a percentage."""
     estimates = new_work(data)
-    lead, shown = _leading(data, estimates)
+    shown = leading(data, estimates)
     headings = (
         Heading("Operation", number=False),
         Heading(shown[0].baseline if shown else "baseline"),
-        Heading(lead or "arm"),
+        Heading(shown[0].candidate if shown else "arm"),
         Heading("Added [95 % interval]"),
         Heading("n", "pairs"),
     )
@@ -102,7 +97,7 @@ def new_work_table(data: Dataset) -> Table:
         estimates_frame(data, estimates),
         headings,
         cells,
-        _elsewhere("new_work", estimates, lead),
+        _elsewhere("new_work", estimates, shown),
         "No new work was counted in both arms.",
         tuple(_group(data, e) for e in shown),
     )

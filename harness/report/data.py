@@ -5,6 +5,7 @@ where instructions were counted. Means over trials carry a 95 % t-interval. Cell
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,7 +161,7 @@ class Dataset:
         """Parts seen of ``metric`` without the total, in their natural order."""
         seen = set(self.trial_means.loc[self.trial_means["metric"] == metric, "part"]) - {TOTAL}
         known = [part for part in PART_ORDER.get(metric, ()) if part in seen]
-        return known + sorted(seen.difference(known))
+        return known + sorted(seen.difference(known), key=_by_number)
 
     def noise_floor(self, estimate: Estimate) -> Estimate | None:
         """The A/A estimate that answers for ``estimate``: same cell, metric, part and phase."""
@@ -203,6 +204,11 @@ class Dataset:
 def _by_trial(samples: pd.DataFrame, reducer: Reducer) -> pd.Series:
     keys = [samples[name].astype("category") for name in _KEY]
     return samples["value"].groupby(keys, observed=True, sort=True).agg(reducer)
+
+
+def _by_number(part: str) -> list[tuple[str, int]]:
+    """Sorts ``memory.16`` before ``memory.256``."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", part)]
 
 
 def half_width(estimate: Estimate | None) -> float:

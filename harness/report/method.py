@@ -8,7 +8,7 @@ from harness.model.plan import PilotDecision
 from harness.model.scenario import NoiseGate, Workload
 from harness.report.counted import COUNTED, MARGIN
 from harness.report.data import Dataset
-from harness.report.numbers import quantity
+from harness.report.numbers import margin_percent, quantity
 
 _NOT_HOST = ("emulated",)
 
@@ -61,9 +61,9 @@ def counting(data: Dataset) -> list[str]:
         "salt, so the noise floor of a count is layout noise. A trial enters by the median over "
         "its operations; intervals are over salts.",
         "Equal work is what every kernel does: there the ratio is an overhead and is held against "
-        f"{100 * MARGIN:g} %. New work is what only the extension does (a second container's own "
-        "entries, records of new domains, seals): it is given in entries, extends and instructions "
-        "and never as a percentage of an operation that leaves it out.",
+        f"{margin_percent(MARGIN)}. New work is what only the extension does (a second container's "
+        "own entries, records of new domains, seals): it is given in entries, extends and "
+        "instructions and never as a percentage of an operation that leaves it out.",
         "An instruction count is no time. It can't see caches, translation buffers, branch "
         "prediction or memory bandwidth; it counts a hash in generic code without the processor's "
         "SHA instructions, so hashing weighs more and the rest less than on a real host; and it "

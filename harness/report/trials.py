@@ -70,6 +70,8 @@ def _mean_text(row: object, scale: float) -> str:
     if row is None:
         return "\N{EN DASH}"
     mean, low, high = (float(getattr(row, name)) for name in ("mean", "low", "high"))
+    if row.n == 1:  # type: ignore[attr-defined]
+        return f"{estimate_and_interval(mean, low, high, scale)[0]} (one trial)"
     return " ".join(estimate_and_interval(mean, low, high, scale))
 
 

@@ -5,9 +5,10 @@ import pytest
 
 from harness.model.estimate import CampaignEstimates
 from harness.report import render
+from harness.stats import estimate_campaign
 from harness.store import Campaign
 
-from . import synthetic, synthetic_estimates
+from . import synthetic, synthetic_estimates, synthetic_ima
 
 STALE, FOREIGN = "figures/commands.pdf", "figures/mine.txt"
 
@@ -34,6 +35,19 @@ def rendered(campaign: Campaign, folder: Path) -> Rendered:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """Everything the quick scenario has, with emulated parts."""
     return rendered(synthetic.campaign(Path("results/synthetic")), tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="session")
+def guests(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """Counted work of guests, TPMs in guests and the demonstration of two containers."""
+    return rendered_guests(tmp_path_factory.mktemp("guests"))
+
+
+def rendered_guests(folder: Path, workloads: tuple[str, ...] = ()) -> Rendered:
+    campaign = synthetic_ima.campaign(Path("results/synthetic-ima"), workloads=workloads)
+    estimates = estimate_campaign(campaign)
+    render(campaign, estimates, folder)
+    return Rendered(campaign, estimates, folder)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from harness.report.data import Dataset
 from harness.report.figures.drift import trial_scores
 
 from . import synthetic, synthetic_estimates
-from .conftest import FOREIGN, STALE, Rendered
+from .conftest import FOREIGN, STALE, Rendered, rendered_guests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,14 +34,27 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_the_same_results_give_the_same_bytes_in_another_process(
     report: Rendered, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "report.render_again", str(tmp_path)]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": paths, "TZ": "Asia/Tokyo"}
-    subprocess.run(command, check=True, env=environment, timeout=120)
+    render_again(tmp_path)
     expected, again = files_of(report.folder), files_of(tmp_path)
     assert expected.keys() == again.keys()
     assert [name for name, content in expected.items() if again[name] != content] == []
     assert len(expected) > 40
+
+
+def render_again(folder: Path, *workloads: str) -> None:
+    """The same in another process, with another hash seed and time zone."""
+    command = [sys.executable, "-m", "report.render_again", str(folder), *workloads]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": paths, "TZ": "Asia/Tokyo"}
+    subprocess.run(command, check=True, env=environment, timeout=120)
+
+
+def test_the_same_guests_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    some = ("container_start", "containers")
+    expected = files_of(rendered_guests(tmp_path / "one", some).folder)
+    render_again(tmp_path / "two", *some)
+    assert files_of(tmp_path / "two") == expected
+    assert "figures/demonstration.svg" in expected
 
 
 def test_every_figure_exists_in_three_formats(report: Rendered) -> None:
@@ -141,8 +154,10 @@ def test_the_markdown_report_links_every_figure(report: Rendered) -> None:
     assert all((report.folder / name).is_file() for name in linked)
 
 
-def test_tables_are_whole_latex(report: Rendered) -> None:
+@pytest.mark.parametrize("of", ["report", "guests"])
+def test_tables_are_whole_latex(of: str, request: pytest.FixtureRequest) -> None:
     """Checked by its structure: TeX itself would be half a gigabyte of set-up."""
+    report = request.getfixturevalue(of)
     tables = sorted((report.folder / "tables").glob("*.tex"))
     assert len(tables) > 10
     for path in tables:

@@ -8,7 +8,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from harness.model.estimate import Estimate
 from harness.report.composed import extends_added, number_text
-from harness.report.counted import FILES, SCALE, STARTS, estimate_name, file_part, new_work
+from harness.report.counted import FILES, SCALE, STARTS, estimate_name, file_part, leading, new_work
 from harness.report.data import Dataset
 from harness.report.emulation import caption_note
 from harness.report.figure import INK, Plot, grid, log_ticks, new_figure
@@ -45,12 +45,10 @@ def _chosen(data: Dataset) -> list[Estimate]:
 
     Of a series over sizes or numbers only its ends; the table has all of it.
     """
-    found = new_work(data)
-    lead = next((arm for arm in data.candidates if any(e.candidate == arm for e in found)), "")
     series: dict[tuple[str, str], list[Estimate]] = {}
-    for e in found:
+    for e in leading(data, new_work(data)):
         name = _series(e)
-        if e.candidate == lead and name:
+        if name:
             series.setdefault((e.cell_id, name), []).append(e)
     return [e for of in series.values() for e in of[:1] + of[1:][-1:]]
 
@@ -59,7 +57,7 @@ def _series(e: Estimate) -> str:
     """Name of the series whose ends are shown; "" for what has no bar."""
     if e.metric == FILES:
         parsed = file_part(e.part)
-        return parsed.operation if parsed is not None and not parsed.again else ""
+        return parsed.operation if parsed is not None else ""
     if e.metric == SCALE:
         return "create" if e.part.startswith("create.") else ""
     return e.part

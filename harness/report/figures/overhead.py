@@ -133,7 +133,7 @@ def _panel(
     axes.axvline(0, color=INK, lw=0.8)
     step = 0.76 / (len(arms) + 1)
     for y, row in enumerate(rows):
-        if not row.estimates:
+        if not row.estimates and (y == 0 or rows[y - 1].group != row.group):
             axes.text(0.04, y, "new work, shown apart", va="center", fontsize=6.5, style="italic")
         if row.noise is not None:
             _interval(axes, y - 0.38 + step / 2, row.noise, marks[row.noise.candidate], limits)
