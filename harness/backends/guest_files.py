@@ -2,6 +2,7 @@
 
 import msgspec
 
+from harness.guest.machine.command import Accelerator
 from harness.model.record import TrialRequest
 from harness.workloads.guest_references import References
 
@@ -21,7 +22,7 @@ class UefiFiles(msgspec.Struct, frozen=True):
 class Artifacts(msgspec.Struct, frozen=True):
     """Files that guests boot from, by name; paths are absolute. ``host``: the host platform's.
 
-    ``uefi`` is by what `uefi_name` gives for a plan.
+    ``uefi`` is by what `uefi_name` gives for a plan; ``accelerator`` runs guests in real time.
     """
 
     kernels: dict[str, str]
@@ -29,6 +30,7 @@ class Artifacts(msgspec.Struct, frozen=True):
     images: dict[str, str] = {}
     host: str = ""
     uefi: dict[str, UefiFiles] = {}
+    accelerator: Accelerator = "tcg"
 
 
 class GuestJob(msgspec.Struct, frozen=True):

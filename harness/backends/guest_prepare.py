@@ -11,6 +11,7 @@ from harness.backends.guest_files import Artifacts, UefiFiles, uefi_name
 from harness.framework.errors import FrameworkError
 from harness.guest import build, cache
 from harness.guest.digests import file_digests
+from harness.guest.machine.accelerator import accelerator
 from harness.guest.machine.firmware import require_firmware
 from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
@@ -76,6 +77,7 @@ def build_artifacts(needs: Needs, workdir: Path, boot: Boot) -> Artifacts:
         kernels={name: str(getattr(kernels, name)) for name in sorted(needs.kernels)},
         agent=str(build.build_agent()),
         images=_images(needs.images),
+        accelerator=accelerator() if needs.tpm else "tcg",
     )
     for kernel, line in sorted(needs.uefi):
         files = _uefi_files(Path(artifacts.kernels[kernel]), line)
@@ -117,8 +119,9 @@ def _references(
     machine that he trusts, as here.
     """
     paths = (files.code, files.variables, files.partition)
-    inputs = {Path(path).name: _sha256(Path(path)) for path in paths}
+    inputs = {Path(path).name: cache.digest_of(Path(path)) for path in paths}
     inputs |= {"memory": str(CHAIN_MEMORY_MIB), "image": " ".join(image)}
+    inputs["accelerator"] = artifacts.accelerator
     recipe = cache.Recipe("boot-references", inputs)
 
     def make(into: Path) -> None:
@@ -131,7 +134,7 @@ def _references(
     try:
         return References(
             boot=boot_references(boot_log),
-            agent=bytes.fromhex(_sha256(Path(artifacts.agent))),
+            agent=bytes.fromhex(cache.digest_of(Path(artifacts.agent))),
             image=file_digests(Path(artifacts.images["a"])),
             generated=generated_files(ima_log),
         )
@@ -168,8 +171,3 @@ def _logs_of(outcome: TrialOutcome) -> dict[str, bytes]:
             "`attestbench doctor` shows what is missing"
         )
     return {name: sent[name] for name in _LOGS}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -83,6 +83,7 @@ class GuestTrial:
             command_line=self._plan.command_line,
             images=self._images(),
             salt=self._plan.salt,
+            accelerator="tcg" if self._plan.salt is not None else self._artifacts.accelerator,
             tpm_socket=tpm.pod.path if tpm else None,
             tpm_interface=self._plan.tpm_interface,
         )
@@ -103,6 +104,7 @@ class GuestTrial:
                 tpm_socket=tpm.pod.path,
                 tpm_interface=self._plan.tpm_interface,
                 port=port.guest_end,
+                accelerator=self._artifacts.accelerator,
             )
             deadline = time.monotonic() + self._timeout_s
             port.send(job_message(self._plan.job.encode()), deadline)

@@ -1,9 +1,7 @@
 """Trials as guests under QEMU: one boot each, of a kernel and agent that we build."""
 
-import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,23 +12,25 @@ from harness.backends.guest_files import Artifacts, GuestJob
 from harness.backends.guest_prepare import Needs, build_artifacts, needs_of
 from harness.backends.trial_process import TrialProcess, run_side_by_side
 from harness.framework.errors import FrameworkError
-from harness.guest.machine.command import CPU_MODEL, PROGRAM
+from harness.guest.cache import digest_of
+from harness.guest.machine.accelerator import qemu_version
+from harness.guest.machine.command import CPU_MODELS, PROGRAM
 from harness.guest.machine.firmware import require_firmware
 from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
 from harness.model.scenario import Scenario
-from harness.scenario.kinds import is_counted
+from harness.scenario.kinds import runs_at_once
 
 _MODULE = "harness.backends.guest_trial"
 # Beyond the guest's own limit: its TPM is made before and its evidence verified afterwards.
 _AROUND_S = 90.0
-_VERSION_LIMIT_S = 20.0
 
 EMULATED: tuple[dict[str, str], ...] = (
     {
         "what": "guest's processor",
         "instead_of": "a virtual machine on the hardware",
-        "note": "QEMU's TCG interprets every instruction; times are no hardware's times",
+        "note": "QEMU's TCG translates every instruction (where 'accelerator' says so);"
+        " times are no hardware's times",
     },
     {
         "what": "memory encryption",
@@ -90,6 +90,7 @@ class QemuBackend:
 
     def provenance(self) -> dict[str, object]:
         """Versions and digests of what boots, and what is emulated."""
+        accelerator = self._artifacts.accelerator
         emulated = [*EMULATED, *(_EMULATED_WITH_TPM if self._needs.tpm else ())]
         files = {
             **{f"kernel_{name}": path for name, path in self._artifacts.kernels.items()},
@@ -101,11 +102,11 @@ class QemuBackend:
         return {
             "emulated": emulated,
             "isolation": "a process per guest",
-            "versions": {"qemu": _qemu_version()},
+            "versions": {"qemu": qemu_version()},
             "guest": {
-                "accelerator": "tcg",
-                "cpu_model": CPU_MODEL,
-                "sha256": {name: _sha256(Path(path)) for name, path in files.items()},
+                "accelerator": "tcg where instructions are counted, else " + accelerator,
+                "cpu_model": CPU_MODELS[accelerator],
+                "sha256": {name: digest_of(Path(path)) for name, path in files.items()},
             },
         }
 
@@ -114,9 +115,9 @@ class QemuBackend:
         return self.run_block([request])[0]
 
     def run_block(self, requests: Sequence[TrialRequest]) -> list[TrialOutcome]:
-        """Boot all guests of a block; as many at once as there are processors, if they count."""
+        """Boot all guests of a block, as many at once as there are processors if they may."""
         workload = requests[0].workload
-        width = (os.cpu_count() or 1) if is_counted(workload) else 1
+        width = (os.cpu_count() or 1) if runs_at_once(workload) else 1
         starters = [partial(self._start, request) for request in requests]
         return run_side_by_side(starters, width, workload.timeout_s + _AROUND_S)
 
@@ -146,19 +147,3 @@ def _provisioned(host: Path) -> Path:
     except (FrameworkError, OSError) as error:
         raise EnvironmentError_(f"the host platform cannot be provisioned: {error}") from error
     return host
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _qemu_version() -> str:
-    result = subprocess.run(
-        [PROGRAM, "--version"],
-        capture_output=True,
-        text=True,
-        timeout=_VERSION_LIMIT_S,
-        check=False,
-    )
-    return result.stdout.partition("\n")[0].removeprefix("QEMU emulator version ")

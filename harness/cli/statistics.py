@@ -11,9 +11,9 @@ class CampaignStatistics:
     """Satisfies `harness.run.Statistics`."""
 
     def overhead(
-        self, baseline: Sequence[float], candidate: Sequence[float], second: Sequence[float]
+        self, baseline: Sequence[float], candidate: Sequence[float], second: Sequence[float] | None
     ) -> Overhead | None:
-        """Position-adjusted paired log ratio; None where no estimate exists."""
+        """Paired log ratio, position-adjusted unless counted; None where no estimate exists."""
         from harness.stats.paired import overhead
 
         try:

@@ -9,6 +9,9 @@ from harness.model.errors import InputError
 
 Better = Literal["lower", "higher"]
 
+# What a count is written in: it depends on neither the machine's load nor the order of trials.
+COUNTED_UNIT = "instructions"
+
 
 class Metric(msgspec.Struct, frozen=True):
     """One measured quantity; ``clock`` is "" where no clock is involved."""

@@ -28,7 +28,7 @@ from harness.run.provenance import collect_provenance
 from harness.run.tracker import ClaimTracker, Statistics
 from harness.run.trial import TrialRunner
 from harness.run.workdir import fresh_workdir, remove_workdir
-from harness.scenario.kinds import is_counted
+from harness.scenario.kinds import runs_at_once
 from harness.schedule import sized_workload
 from harness.store import (
     CampaignWriter,
@@ -181,11 +181,11 @@ class _Run:
                 self._observe(BlockFinished(workload, *block, estimates))
 
     def _groups(self, pending: list[PlannedTrial]) -> Iterator[list[PlannedTrial]]:
-        """What runs at once: the rest of an interleaved or of a counted block, else a trial."""
+        """What is handed over together: the rest of a block that may run at once, else a trial."""
         whole = {
             workload.name
             for workload in self._request.scenario.workloads
-            if workload.layout == "interleaved" or is_counted(workload)
+            if workload.layout == "interleaved" or runs_at_once(workload)
         }
         for (cell, _), trials in itertools.groupby(pending, lambda t: (t.cell_id, t.block)):
             if self._cells[cell].workload in whole:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Protocol
 
+from harness.metrics.registry import COUNTED_UNIT, METRICS
 from harness.model.record import Sample, TrialRecord
 from harness.model.scenario import Cell, Claim, Reducer, Scenario
 from harness.run.events import RunningEstimate
@@ -42,9 +43,12 @@ class Statistics(SizeRule, Protocol):
     """The statistics that a run needs; the caller provides them, since run stands beside stats."""
 
     def overhead(
-        self, baseline: Sequence[float], candidate: Sequence[float], second: Sequence[float]
+        self, baseline: Sequence[float], candidate: Sequence[float], second: Sequence[float] | None
     ) -> Overhead | None:
-        """Fit the overhead over paired trials; None where no estimate exists."""
+        """Fit the overhead over paired trials; None where no estimate exists.
+
+        ``second``: +1 where the candidate ran later, -1 where earlier; None for counted values.
+        """
 
 
 class ClaimTracker:
@@ -106,7 +110,8 @@ class ClaimTracker:
                 second.append(1.0 if other[1] > one[1] else -1.0)
         if len(baseline) < _FEWEST_PAIRS:
             return None
-        return self._stats.overhead(baseline, candidate, second)
+        counted = METRICS[claim.metric].unit == COUNTED_UNIT
+        return self._stats.overhead(baseline, candidate, None if counted else second)
 
 
 def reduce_values(values: Sequence[float], reducer: Reducer) -> float:

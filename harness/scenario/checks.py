@@ -125,8 +125,9 @@ def _check_blocks(file: str, at: str, workload: Workload) -> None:
     for name in ("blocks", "pilot", "max_blocks"):
         count = getattr(workload, name)
         single = name == "blocks" and count == 1
-        if count is not None and not single and (count % 2 or count < 4):
-            # Orders come in reversed pairs; half a pair would favour an arm.
+        # Orders come in reversed pairs; half a pair would favour an arm, unless order can't matter.
+        halved = count is not None and count % 2 and not is_counted(workload)
+        if count is not None and not single and (halved or count < 4):
             raise wrong_value(file, f"{at}.{name}", count, "an even number of blocks >= 4")
     if workload.pilot is not None and workload.max_blocks < workload.pilot:
         expected = f"at least the pilot's {workload.pilot} blocks"

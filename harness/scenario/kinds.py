@@ -64,6 +64,15 @@ def is_counted(workload: Workload) -> bool:
     return kind.counts and workload.options.get("profile", "cost") == "cost"
 
 
+def runs_at_once(workload: Workload) -> bool:
+    """Whether all trials of a block may run at the same time, as far as processors allow.
+
+    Counts don't suffer from it; and the guests of a single block are not compared.
+    """
+    guests = WORKLOAD_KINDS[workload.kind].backend == "qemu"
+    return is_counted(workload) or (guests and workload.blocks == 1)
+
+
 _PROBABILITY = ValueRule(float, low=0.0, high=1.0)
 _AK = ValueRule(str, choices=("rsa2048", "ecc256"))
 _PROFILE = {"profile": ValueRule(str, choices=("cost", "chain"))}
@@ -137,7 +146,7 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         0.4,
         0.2,
     ),
-    "guest_boot": _guest_kind("guest_boot", ("init", "total"), {}, {}, 4.0),
+    "guest_boot": _guest_kind("guest_boot", ("init", "total"), {}, {}, 2.0),
     "file_measurement": _guest_kind(
         "file_measurement",
         None,

@@ -4,14 +4,15 @@ q35 always: microvm hangs at random on a loaded host. ``qemu64`` executes the fe
 page table work and offers no RDRAND, which would make boots differ.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.model.errors import EnvironmentError_
 
 PROGRAM = "qemu-system-x86_64"
-CPU_MODEL = "qemu64"
 Accelerator = Literal["tcg", "kvm"]
+CPU_MODELS: Mapping[Accelerator, str] = {"tcg": "qemu64", "kvm": "host"}
 TpmInterface = Literal["crb", "tis"]
 
 _DEVICE_SLACK_MIB = 2
@@ -67,7 +68,7 @@ def qemu_command(guest: Guest, program: str = PROGRAM) -> list[str]:
         "-no-reboot",
         "-accel", guest.accelerator,
         "-machine", _machine(guest),
-        "-cpu", CPU_MODEL,
+        "-cpu", CPU_MODELS[guest.accelerator],
         "-smp", "1",
         "-chardev", f"file,id=console,path={_escaped(guest.console)}",
         "-serial", "chardev:console",
