@@ -34,7 +34,7 @@ class VerificationCache:
         return result
 
     def ima_entries(self, policy: Policy) -> dict[bytes, bytes]:
-        """The IMA entries that ``policy`` accepted before; ``ima_log.replay`` adds to them.
+        """The IMA entries that ``policy`` accepted before; ``ima_replay.replay`` adds to them.
 
         They can't outgrow the policy: only what it names is accepted.
         """

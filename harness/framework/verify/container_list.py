@@ -13,7 +13,8 @@ import msgspec
 from harness.framework.errors import ParseError, PolicyError
 from harness.framework.evidence import ima_domains, ima_log
 from harness.framework.evidence.ima_domains import Aggregate
-from harness.framework.evidence.ima_log import IMA_NS, REDACTED, ImaEntry, Problem
+from harness.framework.evidence.ima_log import IMA_NS, REDACTED, ImaEntry
+from harness.framework.evidence.ima_replay import Problem
 from harness.framework.verify.containers import Container, ContainerCheck, judge_file
 from harness.framework.verify.failures import Failure, FailureList
 from harness.framework.verify.measurements import replay_list

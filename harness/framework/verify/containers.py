@@ -8,13 +8,8 @@ import msgspec
 from harness.framework.errors import ParseError
 from harness.framework.evidence import ima_domains
 from harness.framework.evidence.ima_domains import OVERFLOW_DOMAIN, Aggregate, Creation, fold
-from harness.framework.evidence.ima_log import (
-    IMA_NS,
-    ImaEntry,
-    Problem,
-    data_of_line,
-    file_of_line,
-)
+from harness.framework.evidence.ima_log import IMA_NS, ImaEntry
+from harness.framework.evidence.ima_replay import Problem, data_of_line, file_of_line
 from harness.framework.verify.policy import ContainerRules, Files
 
 _DOMAIN_AT = slice(-24, -16)

@@ -4,10 +4,11 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from harness.framework.errors import ParseError
-from harness.framework.evidence import boot_event_log, ima_log
+from harness.framework.evidence import boot_event_log, ima_replay
 from harness.framework.evidence.boot_event_log import EV_NO_ACTION, BootEvent
 from harness.framework.evidence.ima_domains import RECORDS
-from harness.framework.evidence.ima_log import BOOT_AGGREGATE, IMA_PCR, ImaEntry, ImaReplay, Problem
+from harness.framework.evidence.ima_log import BOOT_AGGREGATE, IMA_PCR, ImaEntry
+from harness.framework.evidence.ima_replay import ImaReplay, Problem
 from harness.framework.evidence.memo import hash_of
 from harness.framework.verify.containers import Container, ContainerCheck
 from harness.framework.verify.context import Context
@@ -85,7 +86,7 @@ def replay_ima_log(
     """Check the log's quoted prefix and every entry in it.
 
     ``events`` are those of the boot: a boot stub may have extended the containers' PCR before the
-    kernel. ``accepted`` is what ``ima_log.replay`` remembers for this policy.
+    kernel. ``accepted`` is what ``ima_replay.replay`` remembers for this policy.
     """
     failures, policy = context.failures, context.policy
     if not failures.require(bool(log), "ima.log.missing", "no IMA log"):
@@ -130,10 +131,10 @@ def replay_list(
 
     allowed = policy.plain_files if "ima-ng" in policy.ima_templates else {}
     if check is None:
-        return ima_log.replay(log, value, allowed, judge, accepted)
+        return ima_replay.replay(log, value, allowed, judge, accepted)
     both = (value, quoted.get(check.pcr, b""))
     begin = start.get(check.pcr, _ZERO)
-    return ima_log.replay_domains(log, both, begin, allowed, judge, accepted, check)
+    return ima_replay.replay_domains(log, both, begin, allowed, judge, accepted, check)
 
 
 def check_ima_progress(entries: int, at_least: int, failures: FailureList) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.framework.evidence import ima_log
+from harness.framework.evidence import ima_replay
 from harness.framework.verify.containers import ContainerCheck
 
 from .guest_list import demonstration
@@ -32,7 +32,9 @@ def test_both_pcrs_replay_as_in_evmctl(world: World, tmp_path: Path) -> None:
     quoted = {10: guest.pcr(10), 11: guest.pcr(11)}
     check = ContainerCheck(rules())
     both = (quoted[10], quoted[11])
-    result = ima_log.replay_domains(guest.binary, both, bytes(32), {}, lambda *_: None, {}, check)
+    result = ima_replay.replay_domains(
+        guest.binary, both, bytes(32), {}, lambda *_: None, {}, check
+    )
     assert (result.matched, result.entries) == (True, len(guest.entries))
     told = evmctl(guest.binary, quoted, tmp_path)
     for pcr in (10, 11):
