@@ -16,6 +16,7 @@ from harness.report.counted import (
     file_part,
     leading,
     new_work,
+    workloads_of,
 )
 from harness.report.data import Dataset, Mean
 from harness.report.numbers import NBSP, TIMES, estimate_and_interval
@@ -35,6 +36,7 @@ def composed_table(data: Dataset) -> Table:
     """Extends added per operation times the extend latency that was measured by itself."""
     latencies = extend_latencies(data)
     operations = _composed_operations(data)
+    names = workloads_of(operations)
     arms = " and ".join(dict.fromkeys(e.candidate for e in operations))
     rows: list[dict[str, object]] = []
     cells: list[tuple[str, ...]] = []
@@ -52,7 +54,8 @@ def composed_table(data: Dataset) -> Table:
             row |= {f"{arm}_ns": mean, f"{arm}_low": low, f"{arm}_high": high, f"{arm}_n": one.n}
         rows.append(row)
         name = estimate_name(e)
-        factors = "".join(f", {key} = {value}" for key, value in e.factors.items())
+        factors = f" ({e.workload})" if len(names[e.metric]) > 1 else ""
+        factors += "".join(f", {key} = {value}" for key, value in e.factors.items())
         cells.append((name + factors, added, number_text(extends), *texts))
     headings = (
         Heading("Operation", number=False),

@@ -154,6 +154,14 @@ def equal_estimates(data: Dataset) -> list[Estimate]:
     return in_reading_order(data, comparable(data, found))
 
 
+def workloads_of(estimates: Iterable[Estimate]) -> dict[str, set[str]]:
+    """Names of the workloads by metric: where there are several, labels must tell them apart."""
+    found: dict[str, set[str]] = {}
+    for e in estimates:
+        found.setdefault(e.metric, set()).add(e.workload)
+    return found
+
+
 def leading(data: Dataset, estimates: Sequence[Estimate]) -> list[Estimate]:
     """Those of the first arm that has any; claims put the arm they are about first."""
     having = {e.candidate for e in estimates}

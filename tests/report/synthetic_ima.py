@@ -27,8 +27,7 @@ from .synthetic_ima_scenario import (
     scenario,
 )
 
-BYTES = {"4KiB": 4096, "16KiB": 16384, "64KiB": 65536, "1MiB": 2**20, "16MiB": 2**24}
-BYTES["64MiB"] = 2**26
+BYTES = {"4KiB": 4096, "16KiB": 16384, "1MiB": 2**20, "64MiB": 2**26}
 HASH_PER_BYTE = 55.0
 WARM = {"exec": 175_000.0, "open": 7_000.0, "mmap": 9_500.0}
 DELTA = {"exec": (300.0, 250.0), "open": (1_900.0, 44.0), "mmap": (1_700.0, 60.0)}

@@ -6,7 +6,7 @@ from harness.model.scenario import Arm, Cell, Claim, Scenario, Workload
 
 STOCK, PATCHED, TCB, OFF = "ima-stock", "ima-namespaced", "ima-namespaced-tcb", "ima-off"
 SOFTWARE, FRAMEWORK = "software-tpm", "framework"
-SIZES = ("4KiB", "16KiB", "64KiB", "1MiB", "16MiB", "64MiB")
+SIZES = ("4KiB", "16KiB", "1MiB", "64MiB")
 CONTAINERS = (1, 4, 16)
 DOMAINS = (1, 4, 16, 64, 256, 1024)
 LENGTHS = (100, 1000, 10_000)

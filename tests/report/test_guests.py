@@ -9,8 +9,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
+from harness.model.scenario import Cell
+from harness.report import render
 from harness.report.answers import headline, warnings
 from harness.report.composed import composed_table
 from harness.report.counted_tables import counted_tables, new_work_table, overhead_table
@@ -186,6 +189,62 @@ def test_tpms_alone_have_no_counted_tables_and_their_own_baseline() -> None:
     assert "1.2 ms" in plots["guest-commands"].caption
     assert "framework / software-tpm" in plots["guest-commands"].caption
     assert not any("instructions" in sentence for sentence in measured(data))
+
+
+def test_guests_that_all_failed_still_give_a_page(guests: Rendered, tmp_path: Path) -> None:
+    trials = guests.campaign.trials.assign(status="failed", reason="no DONE")
+    nothing = replace(guests.campaign, trials=trials, samples=guests.campaign.samples.iloc[:0])
+    campaign = with_notes(with_notes(nothing, STOCK, ima_demo=""), FRAMEWORK, ima_demo="")
+    render(campaign, estimate_campaign(campaign), tmp_path)
+    text = unescape((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert "<svg" not in text
+    for sentence in (
+        "No file operation was counted, so there is no figure of file sizes.",
+        "No numbers of domains were tried",
+        "No boot was measured",
+        "No equal work was counted in both arms.",
+        "The entries of the measurement lists were not counted.",
+        "Nothing to compose",
+    ):
+        assert sentence in text
+
+
+def test_a_single_block_is_drawn_without_an_interval(tmp_path: Path) -> None:
+    campaign = synthetic_ima.campaign(Path("results/one"), 1, ("namespace_scale", "guest_boot"))
+    render(campaign, estimate_campaign(campaign), tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert Page(text).errors == []
+    assert (tmp_path / "figures/domains.svg").exists()
+    assert (tmp_path / "figures/boot.svg").exists()
+    assert "(one trial)" in text
+    assert not re.search(r"\b(nan|inf)\b", re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL))
+
+
+def test_sizes_of_several_cells_are_drawn_together(guests: Rendered) -> None:
+    samples = guests.campaign.samples
+    large = samples["part"].str.endswith("64MiB")
+    workload = msgspec.structs.replace(guests.campaign.scenario.workloads[0], name="large-files")
+    trials = guests.campaign.trials
+    both = trials[trials["workload"] == "file_measurement"]
+    other = both.assign(cell_id="large", workload="large-files", trial_id="L" + both["trial_id"])
+    moved = samples["trial_id"].isin(both["trial_id"]) & large
+    renamed = samples["trial_id"].where(~moved, "L" + samples["trial_id"])
+    scenario = guests.campaign.scenario
+    campaign = replace(
+        guests.campaign,
+        scenario=msgspec.structs.replace(scenario, workloads=(*scenario.workloads, workload)),
+        cells={**guests.campaign.cells, "large": Cell("large", "large-files", {})},
+        trials=pd.concat([trials, other]),
+        samples=samples.assign(trial_id=renamed),
+    )
+    data = Dataset(campaign, estimate_campaign(campaign))
+    with style():
+        plots = {plot.name: plot for plot in all_figures(data)}
+    assert "64 MiB" in plots["file-sizes"].alt
+    figure = plots["overhead-files"].figure
+    assert figure is not None
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(labels) == len(set(labels)) == 3 * 3 * 4
 
 
 def test_the_method_says_how_counting_works_and_what_it_misses(data: Dataset) -> None:

@@ -8,7 +8,16 @@ from matplotlib.transforms import blended_transform_factory
 
 from harness.model.estimate import Estimate
 from harness.report.composed import extends_added, number_text
-from harness.report.counted import FILES, SCALE, STARTS, estimate_name, file_part, leading, new_work
+from harness.report.counted import (
+    FILES,
+    SCALE,
+    STARTS,
+    estimate_name,
+    file_part,
+    leading,
+    new_work,
+    workloads_of,
+)
 from harness.report.data import Dataset
 from harness.report.emulation import caption_note
 from harness.report.figure import INK, Plot, grid, log_ticks, new_figure
@@ -74,7 +83,7 @@ def _bars(axes: Axes, estimates: Sequence[Estimate], marks: dict[str, Mark]) -> 
     values = [v for e in estimates for v in (e.baseline_mean, e.candidate_mean)]
     left, right = 10 ** math.floor(math.log10(min(values) * 0.7)), max(values) * 1.4
     axes.set(xlim=(left, right), ylim=(len(estimates) - 0.4, -0.6))
-    axes.set_yticks(range(len(estimates)), [_label(e) for e in estimates])
+    axes.set_yticks(range(len(estimates)), _labels(estimates))
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("instructions per operation (logarithmic)")
     log_ticks(axes.xaxis, left, right)
@@ -82,10 +91,16 @@ def _bars(axes: Axes, estimates: Sequence[Estimate], marks: dict[str, Mark]) -> 
     grid(axes, "x")
 
 
-def _label(e: Estimate) -> str:
+def _labels(estimates: Sequence[Estimate]) -> list[str]:
+    names = workloads_of(estimates)
+    return [_label(e, several=len(names[e.metric]) > 1) for e in estimates]
+
+
+def _label(e: Estimate, several: bool) -> str:
     name = estimate_name(e).replace(" container, first", " container")
+    name = name.replace("create at", "new mount namespace at")
     factors = "".join(f", {key} = {value}" for key, value in e.factors.items())
-    return name.replace("create at", "new mount namespace at") + factors
+    return name + (f" ({e.workload})" if several else "") + factors
 
 
 def _beside(data: Dataset, e: Estimate) -> str:
@@ -104,5 +119,6 @@ _CAPTION = (
 
 
 def _alt(data: Dataset, estimates: Sequence[Estimate]) -> str:
-    texts = (f"{_label(e)}: {_beside(data, e)}" for e in estimates)
+    named = zip(_labels(estimates), estimates, strict=True)
+    texts = (f"{name}: {_beside(data, e)}" for name, e in named)
     return "Bars of new work in instructions added per operation. " + "; ".join(texts) + "."

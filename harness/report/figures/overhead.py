@@ -16,6 +16,7 @@ from harness.report.counted import (
     estimate_name,
     file_part,
     numbered,
+    workloads_of,
 )
 from harness.report.data import Dataset
 from harness.report.emulation import caption_note
@@ -50,6 +51,8 @@ def files_plot(data: Dataset) -> Plot:
         assert parsed is not None
         label = f"{parsed.operation} {parsed.size_text}, {SCOPES[parsed.scope]}"
         group = f"{parsed.scope} {parsed.operation}"
+        if (group, label) in turns[parsed.again]:
+            label = f"{label} ({estimates[0].workload})"
         row = Row(label, group, estimates, data.noise_floor(estimates[0]))
         turns[parsed.again][group, label] = row
     keys = dict.fromkeys(key for rows in turns.values() for key in rows)
@@ -67,20 +70,27 @@ def work_plot(data: Dataset) -> Plot:
     if not found:
         why = "Neither boot nor applications were counted in both arms."
         return Plot(WORK_NAME, WORK_TITLE, "", missing=why)
+    names = workloads_of(found)
     rows = [
-        Row(_label(first), first.metric, estimates, data.noise_floor(first))
+        Row(
+            _label(first, len(names[first.metric]) > 1),
+            first.metric,
+            estimates,
+            data.noise_floor(first),
+        )
         for estimates in _grouped(found)
         for first in estimates[:1]
     ]
     return _plot(data, WORK_NAME, WORK_TITLE, {"": rows})
 
 
-def _label(e: Estimate) -> str:
-    factors = "".join(f", {name} = {value}" for name, value in e.factors.items())
+def _label(e: Estimate, several: bool) -> str:
+    where = f" ({e.workload})" if several else ""
+    where += "".join(f", {name} = {value}" for name, value in e.factors.items())
     if e.metric == FILES:
-        return f"{e.part.removeprefix('control.')} (control){factors}"
+        return f"{e.part.removeprefix('control.')} (control){where}"
     name = estimate_name(e)
-    return (f"list: {name}" if numbered(e.part) else name) + factors
+    return (f"list: {name}" if numbered(e.part) else name) + where
 
 
 def _grouped(estimates: Sequence[Estimate]) -> list[tuple[Estimate, ...]]:

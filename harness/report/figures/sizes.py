@@ -26,12 +26,11 @@ def plot(data: Dataset) -> Plot:
     if not cells:
         why = "No file operation was counted, so there is no figure of file sizes."
         return Plot(NAME, TITLE, "", missing=why)
-    cell = cells[0]
     panels = {
         (scope, operation): lines
         for scope in SCOPES
         for operation in OPERATIONS
-        if (lines := _lines(data, cell, scope, operation))
+        if (lines := _lines(data, cells, scope, operation))
     }
     scopes = [scope for scope in SCOPES if any(key[0] == scope for key in panels)]
     operations = [name for name in OPERATIONS if any(key[1] == name for key in panels)]
@@ -40,7 +39,7 @@ def plot(data: Dataset) -> Plot:
         len(scopes), len(operations), squeeze=False, sharex=True, sharey=True
     )  # fmt: skip
     marks = arm_marks(data)
-    arms = [arm for arm in (data.baseline_of(cell), *data.candidates) if _has(panels, arm)]
+    arms = [arm for arm in (*data.baselines, *data.candidates) if _has(panels, arm)]
     limits = _limits(panels)
     for row, scope in enumerate(scopes):
         for column, operation in enumerate(operations):
@@ -51,19 +50,22 @@ def plot(data: Dataset) -> Plot:
         axes.set_xlabel("file size (logarithmic)")
     figure.supylabel("instructions per operation (logarithmic)", fontsize=8.5)
     figure.legend(handles=_legend(arms, marks), loc="outside lower center", ncols=4)
-    note = caption_note(data.emulated([cell.id]))
+    note = caption_note(data.emulated(cell.id for cell in cells))
     return Plot(NAME, TITLE, f"{_CAPTION} {note}".strip(), _alt(data, panels, arms), figure)
 
 
-def _lines(data: Dataset, cell: Cell, scope: str, operation: str) -> _Lines:
-    found: _Lines = {}
-    for (cell_id, arm, metric, part, phase), mean in data.means.items():
-        if (cell_id, metric, phase) != (cell.id, FILES, "measured") or arm in data.copies:
+def _lines(data: Dataset, cells: Sequence[Cell], scope: str, operation: str) -> _Lines:
+    """Points of all cells together; a size that several of them have is the first one's."""
+    found: dict[tuple[str, bool], dict[int, float]] = {}
+    ranked = {cell.id: place for place, cell in enumerate(cells)}
+    means = [item for item in data.means.items() if item[0][0] in ranked]
+    for (_, arm, metric, part, phase), mean in sorted(means, key=lambda m: ranked[m[0][0]]):
+        parsed = file_part(part) if (metric, phase) == (FILES, "measured") else None
+        if parsed is None or arm in data.copies:
             continue
-        parsed = file_part(part)
-        if parsed is not None and (parsed.scope, parsed.operation) == (scope, operation):
-            found.setdefault((arm, parsed.again), []).append((parsed.size, mean.mean))
-    return {key: sorted(points) for key, points in found.items()}
+        if (parsed.scope, parsed.operation) == (scope, operation):
+            found.setdefault((arm, parsed.again), {}).setdefault(parsed.size, mean.mean)
+    return {key: sorted(points.items()) for key, points in found.items()}
 
 
 def _has(panels: dict[tuple[str, str], _Lines], arm: str) -> bool:
