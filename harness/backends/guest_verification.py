@@ -8,12 +8,14 @@ from harness.framework.errors import ParseError
 from harness.framework.vtpm.pod import DevicePod
 from harness.guest.machine.results import GuestOutputError, GuestResults
 from harness.model.record import Sample
-from harness.workloads.guest_attestation import Answered, judge
+from harness.workloads.guest_attestation import Answered, judge, judge_containers
+from harness.workloads.guest_demo import demo_notes
 from harness.workloads.guest_evidence import GuestAttestation, attestations_of
 from harness.workloads.guest_references import References, measured_policy
 
 # A guest under emulation takes seconds for what hardware does in milliseconds.
 CHALLENGE_LIFETIME_S = 120.0
+_MAX_DETAIL = 400
 
 
 class Judged(NamedTuple):
@@ -50,15 +52,23 @@ def judge_guest(
     if references is not None:
         policy = measured_policy(policy, references, arm_kind)
     result = judge(answered, policy, CHALLENGE_LIFETIME_S)
-    last = answered[-1].evidence
-    sent = {"boot_log": made[-1].boot_log, "ima_log": made[-1].ima_log}
-    notes = {"trust_kind": result.trust_kind, "attestations": str(len(answered))}
-    size = Sample("evidence_size_bytes", "total", "measured", 0, float(len(last)), "B", "")
-    failures = tuple(sorted({failure.id for failure in result.failures}))
-    if failures:
+    failures = {failure.id for failure in result.failures}
+    notes = {
+        "trust_kind": result.trust_kind,
+        "attestations": str(len(answered)),
+        **demo_notes(made[-1].ima_log, results.notes, failures),
+    }
+    if result.failures:
         first = result.failures[0]
-        notes["first_failure"] = f"{first.id}: {first.detail}"[:400]
-    return Judged(failures, {"evidence": last, **sent}, notes, (size,))
+        notes["first_failure"] = f"{first.id}: {first.detail}"[:_MAX_DETAIL]
+    if not failures:
+        tenants = judge_containers(results.files, made[0], policy)
+        failures = {failure for found in tenants.values() for failure in found}
+        notes["containers_verified_alone"] = str(len(tenants) - sum(map(bool, tenants.values())))
+    evidence = answered[-1].evidence
+    size = Sample("evidence_size_bytes", "total", "measured", 0, float(len(evidence)), "B", "")
+    kept = {"evidence": evidence, "boot_log": made[-1].boot_log, "ima_log": made[-1].ima_log}
+    return Judged(tuple(sorted(failures)), kept, notes, (size,))
 
 
 def _evidence(tpm: GuestTpm, one: Round, made: GuestAttestation) -> bytes:

@@ -1,8 +1,11 @@
 """Judging what a guest attested: every round by our verifier, under the trial's policy."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.framework.errors import ParseError
+from harness.framework.evidence import boot_event_log, ima_log
 from harness.framework.verify import (
     AttestationResult,
     Challenge,
@@ -10,7 +13,12 @@ from harness.framework.verify import (
     Previous,
     VerificationCache,
     verify,
+    verify_container_list,
 )
+from harness.guest.machine.results import GuestFile
+from harness.workloads.guest_evidence import GuestAttestation
+
+_OWN_LIST = re.compile(r"ns\.([0-9]{1,10})\.ima_log")
 
 
 class Answered(NamedTuple):
@@ -38,3 +46,28 @@ def judge(rounds: Sequence[Answered], policy: Policy, lifetime_s: float) -> Atte
             break
         previous = result.state
     return result
+
+
+def judge_containers(
+    files: Sequence[GuestFile], made: GuestAttestation, policy: Policy
+) -> dict[int, tuple[str, ...]]:
+    """What each container's tenant finds in its own list, alone: failure ids by domain.
+
+    ``made`` is the attestation right before the lists were sent; of it a tenant sees the other
+    containers' entries only as digests. Raises ParseError.
+    """
+    if policy.containers is None:
+        return {}
+    start = boot_event_log.replay(boot_event_log.parse(made.boot_log))
+    shown = ima_log.redact(made.ima_log, policy.containers.pcr)
+    found: dict[int, tuple[str, ...]] = {}
+    for file in files:
+        match = _OWN_LIST.fullmatch(file.name)
+        if match is None:
+            continue
+        domain = int(match[1])
+        if domain in found:
+            raise ParseError(file.name, "sent twice")
+        result = verify_container_list(file.content, domain, shown, made.pcr_values, policy, start)
+        found[domain] = tuple(sorted({failure.id for failure in result.failures}))
+    return found
