@@ -1,8 +1,8 @@
 """What a measurement list held in the demonstration of two containers, from a trial's notes.
 
 The note ``ima_demo`` is a JSON list in the order of the measurement list; ``ima_replay`` says per
-PCR whether the verifier's replay gave the quoted value. Notes are data: what does not fit the
-format is left out, and a note that is no list at all counts as none.
+PCR whether the verifier's replay gave the quoted value, ``ima_events`` what ran, in words. Notes
+are data: what does not fit the format is left out, and a note that is no list counts as none.
 """
 
 import json
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from harness.report.data import Dataset
 
-NOTE, REPLAY_NOTE = "ima_demo", "ima_replay"
+NOTE, REPLAY_NOTE, EVENTS_NOTE = "ima_demo", "ima_replay", "ima_events"
 HOST = 0
 OVERFLOW = 0xFFFFFFFF
 _KINDS = ("file", "ns_create", "ns_aggregate", "violation", "boot_aggregate")
-_MOST = 200
+_MOST, _MOST_EVENTS = 200, 12
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """The list of one arm, and what its replay gave by PCR."""
+    """The list of one arm, what its replay gave by PCR, and what ran."""
 
     arm: str
     entries: tuple[Entry, ...]
     replay: dict[str, str] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
 
     @property
     def domains(self) -> list[int]:
@@ -59,7 +60,8 @@ def demonstrations(data: Dataset) -> list[Demonstration]:
         entries = _entries(record.notes.get(NOTE, ""))
         if entries:
             replay = _object(record.notes.get(REPLAY_NOTE, ""))
-            found[record.arm] = Demonstration(record.arm, entries, replay)
+            events = _texts(record.notes.get(EVENTS_NOTE, ""))
+            found[record.arm] = Demonstration(record.arm, entries, replay, events)
     order = [*data.baselines, *(arm.name for arm in data.scenario.arms)]
     return [found[arm] for arm in dict.fromkeys(order) if arm in found]
 
@@ -83,6 +85,12 @@ def _entry(item: object) -> Entry | None:
 def _object(text: str) -> dict[str, str]:
     content = _json(text)
     return {str(k): str(v) for k, v in content.items()} if isinstance(content, dict) else {}
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    content = _json(text)
+    items = content if isinstance(content, list) else []
+    return tuple(str(item) for item in items[:_MOST_EVENTS])
 
 
 def _json(text: str) -> object:

@@ -9,8 +9,10 @@ from harness.model.scenario import NoiseGate, Workload
 from harness.report.counted import COUNTED, MARGIN
 from harness.report.data import Dataset
 from harness.report.numbers import margin_percent, quantity
+from harness.scenario.kinds import WORKLOAD_KINDS, is_counted
 
 _NOT_HOST = ("emulated",)
+_NO_GATE = "Where instructions are counted the gate has nothing to say and is not applied."
 
 
 def measured(data: Dataset) -> list[str]:
@@ -33,7 +35,12 @@ def measured(data: Dataset) -> list[str]:
         "Cells are never pooled.",
         *counting(data),
         gate_sentence(scenario.noise),
+        *([_NO_GATE] if any(map(_counted, scenario.workloads)) else []),
     ]
+
+
+def _counted(workload: Workload) -> bool:
+    return workload.kind in WORKLOAD_KINDS and is_counted(workload)
 
 
 def _baselines(data: Dataset) -> str:

@@ -167,6 +167,7 @@ class Guests(Builder):
         found = {"salt": str(1 + len(self.plan) // 5)}
         if cell.workload == "containers":
             found["ima_demo"] = json.dumps(demonstration(arm == FRAMEWORK))
+            found["ima_events"] = json.dumps(["host runs app1", "tenant-a runs app1, app2, app3"])
             found["ima_replay"] = json.dumps({"10": "match", "11": "match"})
         return found
 

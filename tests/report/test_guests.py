@@ -290,13 +290,14 @@ def test_the_demonstration_says_who_measured_what(data: Dataset) -> None:
     assert texts.count("ns_create, by 51c2e9") == 2
     assert "container-manager 51c2e9" in texts
     assert "PCR 11: no entries" in texts
+    assert plot.caption.endswith("What ran: host runs app1; tenant-a runs app1, app2, app3.")
 
 
 @pytest.mark.parametrize("note", ["", "no json", "{}", "[1, null]", '[{"kind": "file"}]'])
 def test_a_damaged_note_is_no_demonstration(data: Dataset, note: str) -> None:
     damaged = data.campaign
     for arm in (STOCK, FRAMEWORK):
-        damaged = with_notes(damaged, arm, ima_demo=note, ima_replay=note)
+        damaged = with_notes(damaged, arm, ima_demo=note, ima_replay=note, ima_events=note)
     assert demonstration.plot(Dataset(damaged, data.estimates)) is None
 
 

@@ -255,7 +255,9 @@ def _caption(shown: Sequence[Demonstration]) -> str:
             "Stock IMA has one list for the whole guest and logs a file once, whoever ran it "
             "first: what a container ran after the host leaves no entry."
         )
-    return text.strip()
+    events = dict.fromkeys(event for one in shown for event in one.events)
+    text = text.strip()
+    return f"{text} What ran: {'; '.join(events)}." if events else text
 
 
 def _alt(shown: Sequence[Demonstration]) -> str:
