@@ -116,16 +116,19 @@ def _composed_operations(data: Dataset) -> list[Estimate]:
 
 
 def extends_added(data: Dataset, e: Estimate) -> float | None:
-    """Entries of the arm beyond its baseline's, per operation that makes entries of its own."""
-    totals = []
-    for arm in (e.baseline, e.candidate):
-        keys = [(e.cell_id, arm, ENTRIES, part, "measured") for part in ("pcr10", "pcr11")]
-        counted = [data.means[key].mean for key in keys if key in data.means]
-        if not counted:
-            return None
-        totals.append(sum(counted))
+    """Entries of the arm beyond its baseline's, per operation that makes entries of its own.
+
+    Over complete blocks only: a salt may add entries of its own, the same to every arm of a block.
+    """
+    rows = data.trial_means
+    rows = rows[(rows["cell_id"] == e.cell_id) & (rows["metric"] == ENTRIES)]
+    rows = rows[rows["part"].isin(["pcr10", "pcr11"])]
+    totals = rows.groupby(["block", "arm"])["value"].sum().unstack()
+    if not {e.baseline, e.candidate} <= set(totals.columns):
+        return None
+    added = (totals[e.candidate] - totals[e.baseline]).dropna()
     operations = _operations(data, e)
-    return (totals[1] - totals[0]) / operations if operations else None
+    return float(added.mean()) / operations if operations and len(added) else None
 
 
 def _operations(data: Dataset, e: Estimate) -> float:

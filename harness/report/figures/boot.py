@@ -63,7 +63,7 @@ def _bar(arm: str, position: float, reached: dict[str, Mean]) -> Bar:
 
 _CAPTION = (
     "From the start of the kernel, mean over guests; the tick is the total with its 95 % interval, "
-    "and its value beside it. Without measurement (ima-off) nothing is hashed."
+    "and its value beside it."
 )
 
 
