@@ -73,6 +73,28 @@ def _device(name: str) -> Callable[[], bool]:
 
 _TOOLS = "commands of the tutorial and checks by a second program"
 _ISOLATION = "the vTPM service then runs without namespaces of its own"
+_UEFI = "guests then can't attest themselves"
+_BUILD = "(attestbench guest build)"
+_PROBE = "(attestbench doctor --probe-kvm)"
+
+
+def _kernels_built() -> bool:
+    from harness.guest import cache
+
+    return any(entry.path.name.startswith("kernels-") for entry in cache.entries())
+
+
+def _firmware_found() -> bool:
+    from harness.guest.machine.firmware import installed_firmware
+
+    return installed_firmware() is not None
+
+
+def _kvm_boots() -> bool:
+    from harness.guest.machine.accelerator import accelerator
+
+    return accelerator() == "kvm"
+
 
 NEEDS: dict[str, tuple[Need, ...]] = {
     "fake": (),
@@ -99,8 +121,11 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "qemu-system-x86",
             "qemu-system-x86-core",
         ),
-        Need("/dev/kvm", _device("kvm"), "(BIOS, kvm module)", "(BIOS, kvm module)", "slower"),
-        Need("swtpm", _program("swtpm"), "swtpm", "swtpm"),
+        Need("kernels and agent", _kernels_built, _BUILD, _BUILD, "built at the first run"),
+        Need("UEFI firmware", _firmware_found, "ovmf", "edk2-ovmf", _UEFI),
+        Need("swtpm", _program("swtpm"), "swtpm", "swtpm", _UEFI),
+        Need("fsck.erofs", _program("fsck.erofs"), "erofs-utils", "erofs-utils", _UEFI),
+        Need("KVM that boots a guest", _kvm_boots, _PROBE, _PROBE, "guests run under TCG"),
     ),
     "kata": (
         Need("kata-runtime", _program("kata-runtime"), "(kata-containers)", "kata-containers"),
@@ -111,9 +136,12 @@ NEEDS: dict[str, tuple[Need, ...]] = {
 
 
 @click.command()
+@click.option("--probe-kvm", is_flag=True, help="Boot a guest under KVM (15 s) and remember it.")
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(probe_kvm: bool, as_json: bool) -> None:
     """Show what this machine can run, and what is missing."""
+    if probe_kvm:
+        _probe_kvm()
     found = examine()
     if as_json:
         print_json(found)
@@ -131,6 +159,18 @@ def doctor(as_json: bool) -> None:
     for backend, ready in found.backends.items():
         click.echo(f"{backend:<8} {'ready' if ready else 'not ready'}")
     _print_install(found)
+
+
+def _probe_kvm() -> None:
+    """Try KVM with the stock kernel, built if it must be; say on standard error how it went."""
+    from harness.guest import build
+    from harness.guest.machine import accelerator
+
+    click.echo("booting a guest under KVM", err=True)
+    initial = build.build_initrd({"job": b"boot\n"})
+    reason = accelerator.probe_kvm(build.build_kernels().stock, initial)
+    verdict = f"no guest boots under KVM: {reason}" if reason else "a guest booted under KVM"
+    click.echo(verdict, err=True)
 
 
 def examine() -> Examination:
