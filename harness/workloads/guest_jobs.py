@@ -63,9 +63,7 @@ def memory_of(workload: Workload) -> int:
     """Memory in MiB: what the system needs, and the most files that the job has at a time."""
     if workload.kind != "file_measurement":
         return _STANDARD_MIB
-    most = max(
-        size * (_warm(workload, size) + _files(workload, size)) for size in sizes_of(workload)
-    )
+    most = max(size * (workload.warmup + _files(workload, size)) for size in sizes_of(workload))
     # The agent leaves a quarter of the free memory alone.
     return max(_STANDARD_MIB, _SYSTEM_MIB + most * 4 // 3 // _MIB)
 
@@ -90,18 +88,10 @@ def _files(workload: Workload, size: int) -> int:
     return max(_FEWEST_FILES, workload.iterations * _FULL_COUNT_UP_TO // size)
 
 
-def _warm(workload: Workload, size: int) -> int:
-    """Large files need no warm-up: it would be lost in the cost of hashing them."""
-    return workload.warmup if size <= _FULL_COUNT_UP_TO else 0
-
-
 def _files_job(workload: Workload) -> str:
     ops, scopes = (_option(workload, name) for name in ("ops", "scopes"))
-    return "".join(
-        f"file_measurement count={_files(workload, size)} warm={_warm(workload, size)} "
-        f"sizes={size} ops={ops} scopes={scopes}\n"
-        for size in sizes_of(workload)
-    )
+    sizes = ",".join(f"{size}:{_files(workload, size)}" for size in sizes_of(workload))
+    return f"file_measurement warm={workload.warmup} sizes={sizes} ops={ops} scopes={scopes}\n"
 
 
 def _attestation_job(request: TrialRequest) -> str:
