@@ -10,13 +10,13 @@ from harness.workloads.guest_references import References
 class UefiFiles(msgspec.Struct, frozen=True):
     """What a guest boots through UEFI: the firmware's two images, and an EFI system partition.
 
-    ``references``: what a verifier may accept; None in the boot that finds it out.
+    ``references``: what a verifier may accept.
     """
 
     code: str
     variables: str
     partition: str
-    references: References | None = None
+    references: References
 
 
 class Artifacts(msgspec.Struct, frozen=True):

@@ -29,15 +29,12 @@ class Judged(NamedTuple):
 
 def judge_guest(
     arm_kind: str,
-    references: References | None,
+    references: References,
     tpm: GuestTpm,
     rounds: Sequence[Round],
     results: GuestResults,
 ) -> Judged:
-    """Judge every round; what the guest sent malformed is a rejection too.
-
-    Without ``references`` every file is unknown: the verdict then only tells whether all replays.
-    """
+    """Judge every round; what the guest sent malformed is a rejection too."""
     try:
         made = attestations_of(results, len(rounds))
         answered = [
@@ -48,9 +45,7 @@ def judge_guest(
         return Judged((f"guest.output {error}",), {}, {}, ())
     if not answered:
         return Judged(("guest.output no attestation",), {}, {}, ())
-    policy = tpm.policy
-    if references is not None:
-        policy = measured_policy(policy, references, arm_kind)
+    policy = measured_policy(tpm.policy, references, arm_kind)
     result = judge(answered, policy, CHALLENGE_LIFETIME_S)
     failures = {failure.id for failure in result.failures}
     notes = {

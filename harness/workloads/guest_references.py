@@ -23,14 +23,15 @@ Digests = dict[str, tuple[bytes, ...]]
 class References(msgspec.Struct, frozen=True):
     """Reference values of one unified kernel image and the images beside it.
 
-    ``boot``: event digests by PCR; ``agent``: digest of /init; ``image``: digests of the
-    containers' files by their path; ``generated``: of files that the agent makes.
+    ``agent``: digest of /init; ``image``: digests of the containers' files by their path;
+    ``generated``: of files that the agent makes; ``boot``: event digests by PCR, None in the boot
+    that finds them out.
     """
 
-    boot: dict[int, tuple[bytes, ...]]
     agent: bytes
     image: dict[str, bytes]
-    generated: dict[str, bytes]
+    generated: dict[str, bytes] = {}
+    boot: dict[int, tuple[bytes, ...]] | None = None
 
 
 def generated_files(log: bytes) -> dict[str, bytes]:
