@@ -63,6 +63,8 @@ void sample(enum phase phase, long index, uint64_t value, const char *format, ..
 void samples_print(void);
 /* Nanoseconds of CLOCK_MONOTONIC_RAW. */
 uint64_t now(void);
+/* Lets the kernel do what it has put off, such as freeing what a stopped container held. */
+void settle(void);
 /* WARMUP for the first `warm` iterations, then MEASURED; *index starts at 0 in both. */
 enum phase phase_of(long iteration, long warm, long *index);
 

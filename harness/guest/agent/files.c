@@ -14,7 +14,16 @@
 
 #define ROOT "/data/files"
 
-enum { OP_LENGTH = 8, SCOPE_LENGTH = 12, SIZE_LENGTH = 24, PAGE = 4096, MAX_COUNT = 4096 };
+enum {
+	OP_LENGTH = 8,
+	SCOPE_LENGTH = 12,
+	SIZE_LENGTH = 24,
+	PAGE = 4096,
+	MAX_COUNT = 4096,
+	REPEATS = 16,			      /* uses per sample where a file is used again */
+	REPEATED_BYTES = REPEATS * 1024 * 1024, /* fewer uses of larger files */
+	CONTROLS = 64,
+};
 
 struct measurement {
 	char op[OP_LENGTH];
@@ -67,28 +76,44 @@ static void enter_files(const void *arguments)
 		fail_errno("%s", ROOT);
 }
 
-/* In a worker. The second pass uses the same files in the same order. */
+static void (*use_of(const char *op))(const char *path)
+{
+	size_t i = 0;
+
+	while (strcmp(op, ops[i].name) != 0)
+		i++;
+	return ops[i].use;
+}
+
+static uint64_t time_of_uses(void (*use)(const char *path), const char *path, long repeats)
+{
+	uint64_t start = now();
+
+	for (long i = 0; i < repeats; i++)
+		use(path);
+	return (now() - start) / (uint64_t)repeats;
+}
+
+/* In a worker. The second pass uses the same files in the same order. What a use costs there comes
+ * in turns (caches of the kernel fill and empty every few uses): a sample is the mean of several. */
 static void measure(const void *arguments)
 {
 	const struct measurement *m = arguments;
-	void (*use)(const char *path) = NULL;
+	void (*use)(const char *path) = use_of(m->op);
+	long repeats = REPEATED_BYTES / m->size;
 	char path[TEXT_LENGTH];
 
-	for (size_t i = 0; i < ARRAY_LENGTH(ops); i++)
-		if (strcmp(m->op, ops[i].name) == 0)
-			use = ops[i].use;
+	repeats = repeats < 1 ? 1 : repeats > REPEATS ? REPEATS : repeats;
 	for (int again = 0; again <= 1; again++) {
 		for (long i = 0; i < m->warm + m->count; i++) {
-			uint64_t start, end;
+			uint64_t duration;
 			enum phase phase;
 			long index;
 
 			path_of(path, sizeof(path), "", i);
-			start = now();
-			use(path);
-			end = now();
+			duration = time_of_uses(use, path, again ? repeats : 1);
 			phase = phase_of(i, m->warm, &index);
-			sample(phase, index, end - start, "%s.%s.%s.%s", m->scope, m->op,
+			sample(phase, index, duration, "%s.%s.%s.%s", m->scope, m->op,
 			       again ? "again" : "first", m->size_name);
 		}
 	}
@@ -129,26 +154,31 @@ static void measure_in(const struct worker *w, struct measurement *m, const char
 	worker_call(w, measure, m, sizeof(*m));
 }
 
+static void use_stat(const char *path)
+{
+	struct stat s;
+
+	if (stat(path, &s) < 0)
+		fail_errno("stat %s", path);
+}
+
+static void use_getppid(const char *path)
+{
+	(void)path;
+	getppid();
+}
+
+/* Operations that measure nothing: they must cost the same in every arm. */
 static void measure_controls(const void *arguments)
 {
 	const struct measurement *m = arguments;
-	struct stat s;
 
 	for (long i = 0; i < m->warm + m->count; i++) {
-		uint64_t start, end;
-		enum phase phase;
 		long index;
+		enum phase phase = phase_of(i, m->warm, &index);
 
-		phase = phase_of(i, m->warm, &index);
-		start = now();
-		if (stat("/etc/first", &s) < 0)
-			fail_errno("stat");
-		end = now();
-		sample(phase, index, end - start, "control.stat");
-		start = now();
-		getppid();
-		end = now();
-		sample(phase, index, end - start, "control.getppid");
+		sample(phase, index, time_of_uses(use_stat, "/etc/first", CONTROLS), "control.stat");
+		sample(phase, index, time_of_uses(use_getppid, "", CONTROLS), "control.getppid");
 	}
 }
 

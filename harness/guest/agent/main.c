@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,13 +29,14 @@ static uint64_t salt_of(const char *command_line)
 	return salt == NULL ? 0 : strtoull(salt + strlen("attestbench.salt="), NULL, 10);
 }
 
-/* Moves what follows to other places in memory, so that boots with different salts are different
- * draws of the layout; without a salt nothing moves. */
+/* Moves what follows to other places in the kernel's memory, so that boots with different salts are
+ * different draws of the layout; without a salt nothing moves. The agent's own address space stays
+ * as it is: every fork would copy what is added to it. */
 static void perturb_layout(uint64_t salt)
 {
 	uint64_t state = salt * 2 + 1;
 	char path[TEXT_LENGTH];
-	long files, pages;
+	long files;
 
 	if (salt == 0)
 		return;
@@ -52,10 +53,6 @@ static void perturb_layout(uint64_t salt)
 		else
 			read_away(path);
 	}
-	pages = 1 + (long)(next_number(&state) % 255);
-	if (mmap(NULL, (size_t)pages * 4096, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0) == MAP_FAILED)
-		fail_errno("memory for the salt");
 	for (long i = (long)(next_number(&state) % 17); i > 0; i--) {
 		pid_t pid = agent_fork();
 
@@ -63,6 +60,30 @@ static void perturb_layout(uint64_t salt)
 			_exit(0);
 		agent_wait(pid, "salt");
 	}
+}
+
+/* From the kernel's interface <linux/random.h>, which musl does not bring along. */
+#define ADD_ENTROPY _IOW('R', 3, int[2])
+
+/* A counted boot has nothing random in it, so that programs would wait seconds for random numbers.
+ * They get them from the salt: such a boot holds no secrets. */
+static void seed_random_numbers(uint64_t salt)
+{
+	struct {
+		int bits, size;
+		uint64_t seed[4];
+	} entropy = { .bits = 256, .size = sizeof(entropy.seed) };
+	uint64_t state = salt;
+	int fd;
+
+	if (salt == 0)
+		return;
+	for (size_t i = 0; i < ARRAY_LENGTH(entropy.seed); i++)
+		entropy.seed[i] = next_number(&state);
+	fd = open("/dev/random", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || ioctl(fd, ADD_ENTROPY, &entropy) < 0)
+		fail_errno("/dev/random");
+	close(fd);
 }
 
 static char *read_job(void)
@@ -113,6 +134,7 @@ int main(int argc, char *argv[])
 	const struct rlimit files = { MAX_OPEN_FILES, MAX_OPEN_FILES };
 	struct timespec t;
 	uint8_t *command_line;
+	uint64_t salt;
 	size_t size;
 	char *job;
 
@@ -132,7 +154,9 @@ int main(int argc, char *argv[])
 	mount_images();
 	command_line = read_whole("/proc/cmdline", &size);
 	command_line[size - 1] = '\0'; /* was '\n' */
-	perturb_layout(salt_of((char *)command_line));
+	salt = salt_of((char *)command_line);
+	seed_random_numbers(salt);
+	perturb_layout(salt);
 	free(command_line);
 	job = read_job();
 	job_run(job);

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { MAX_SAMPLES = 65536, PART_LENGTH = 44 };
+enum { MAX_SAMPLES = 65536, PART_LENGTH = 44, SETTLE_MS = 100 };
 
 struct sample {
 	uint64_t value;
@@ -67,6 +67,13 @@ uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC_RAW, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void settle(void)
+{
+	const struct timespec time = { .tv_nsec = SETTLE_MS * 1000000L };
+
+	nanosleep(&time, NULL);
 }
 
 enum phase phase_of(long iteration, long warm, long *index)

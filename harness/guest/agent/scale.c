@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ROOT "/data/scale"
@@ -19,20 +18,18 @@ enum {
 	MAX_DOMAINS = 4096,
 	MAX_ENTRIES = 1000000,
 	MAX_SAMPLED = 1000,
-	SETTLE_MS = 500,
 };
 
 /* Bytes that the kernel uses for itself, from /proc/meminfo. */
 static uint64_t kernel_memory(void)
 {
 	static const char *const parts[] = { "Slab:", "KernelStack:", "PageTables:", "Percpu:" };
-	const struct timespec settle = { .tv_nsec = SETTLE_MS * 1000000L };
 	uint64_t total = 0;
 	char text[4096], *at;
 	ssize_t n;
 	int fd;
 
-	nanosleep(&settle, NULL); /* what stopped containers held is freed later */
+	settle(); /* what stopped containers held is freed later */
 	fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	if (n < 0)

@@ -128,6 +128,7 @@ static void start_series(const void *arguments)
 			snprintf(s.id, sizeof(s.id), "start-%c%ld", again ? 'a' : 'f', i);
 			snprintf(s.program, sizeof(s.program), "%ld", again ? 0 : i);
 			phase = phase_of(i, series->warm, &index);
+			settle();
 			series->start(&s);
 			sample(phase, index, s.duration, "start.%s", again ? "again" : "first");
 		}
