@@ -137,7 +137,7 @@ static void load_redis(long run)
 {
 	char requests[16];
 	const char *const argv[] = {
-		REDIS_BENCHMARK, "-h", "127.0.0.1", "-n", requests, "-c", "4", "-t", "set,get", "-q", NULL,
+		REDIS_BENCHMARK, "-h", "127.0.0.1", "-n", requests, "-c", "1", "-t", "set,get", "-q", NULL,
 	};
 
 	(void)run;
@@ -190,7 +190,7 @@ static void run_one(size_t number, long count)
 		if (app->programs[i] != NULL)
 			need_program(app->programs[i]);
 	snprintf(c.id, sizeof(c.id), "%s", app->name);
-	make_folder(WORK);
+	empty_folder(WORK);
 	if (app->prepare != NULL)
 		app->prepare();
 	container_start(&w, &c);

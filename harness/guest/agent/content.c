@@ -2,6 +2,7 @@
 /* Files: made before a measurement, each with content of its own. */
 #include "worker.h"
 
+#include <dirent.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -120,6 +121,20 @@ void make_folder(const char *path)
 {
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		fail_errno("%s", path);
+}
+
+void empty_folder(const char *path)
+{
+	DIR *folder;
+	struct dirent *entry;
+
+	make_folder(path);
+	folder = opendir(path);
+	if (folder == NULL)
+		fail_errno("%s", path);
+	while ((entry = readdir(folder)) != NULL)
+		unlinkat(dirfd(folder), entry->d_name, 0); /* "." and ".." stay */
+	closedir(folder);
 }
 
 void make_root(const char *path)

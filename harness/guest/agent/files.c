@@ -192,6 +192,7 @@ static void start_scopes(struct scopes *s)
 	struct container c = { .root = ROOT };
 
 	make_root(ROOT);
+	unlink(ROOT "/etc/first"); /* left by an earlier directive */
 	make_text(ROOT "/etc/first", "what a process opens before it is measured\n");
 	host_start(&s->workers[0]);
 	worker_call(&s->workers[0], enter_files, NULL, 0);

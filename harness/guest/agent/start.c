@@ -60,6 +60,7 @@ static void write_bundle(const struct start *s)
 	snprintf(path, sizeof(path), BUNDLES "/%s", s->id);
 	make_folder(path);
 	snprintf(path, sizeof(path), BUNDLES "/%s/config.json", s->id);
+	unlink(path);
 	snprintf(text, sizeof(text), format, s->id, s->program, s->id);
 	make_text(path, text);
 }
@@ -143,13 +144,15 @@ void run_container_start(const struct directive *d)
 		.count = directive_number(d, "count", 16, 1, MAX_CONTAINERS),
 		.warm = directive_number(d, "warm", 1, 0, MAX_CONTAINERS),
 	};
+	static uint64_t seed = 1000000; /* no two programs of a boot have the same content */
 	char path[TEXT_LENGTH];
 	pid_t pid;
 
 	make_root(ROOT);
 	for (long i = 0; i < series.warm + series.count; i++) {
 		snprintf(path, sizeof(path), ROOT "/bin/%ld", i);
-		make_program(path, PROGRAM_SIZE, (uint64_t)(1000000 + i));
+		unlink(path); /* left by an earlier directive */
+		make_program(path, PROGRAM_SIZE, ++seed);
 	}
 	sync();
 	if (strcmp(runtime, "agent") == 0) {

@@ -54,6 +54,8 @@ void make_program(const char *path, size_t size, uint64_t seed);
 void make_file(const char *path, size_t size, uint64_t seed);
 void make_text(const char *path, const char *text);
 void make_folder(const char *path);
+/* Makes the folder, or removes the files that are in it. */
+void empty_folder(const char *path);
 /* A directory that can be a container's root, with the mount points that one needs. */
 void make_root(const char *path);
 /* Whole content in memory that the caller frees. */
