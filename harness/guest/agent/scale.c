@@ -101,6 +101,8 @@ static int add_container(const struct uses *u)
 		make_file(path, FILE_SIZE, (uint64_t)(2000000 + 2 * u->domain + i));
 	}
 	snprintf(c.id, sizeof(c.id), "scale-%ld", u->domain);
+	if (u->index >= 0)
+		settle();
 	begin = now();
 	container_start(&w, &c);
 	worker_call(&w, do_nothing, NULL, 0);
