@@ -146,7 +146,7 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         0.4,
         0.2,
     ),
-    "guest_boot": _guest_kind("guest_boot", ("init", "total"), {}, {}, 2.0),
+    "guest_boot": _guest_kind("guest_boot", ("init",), {}, {}, 1.5),
     "file_measurement": _guest_kind(
         "file_measurement",
         None,
@@ -156,21 +156,21 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
             "ops": ValueRule(str),
             "scopes": ValueRule(str),
         },
-        15.0,
+        2.5,
     ),
     "container_start": _guest_kind(
         "container_start",
         ("start.first", "start.again"),
         {"containers": ValueRule(int, low=1, high=1024)},
         {"runtime": ValueRule(str, choices=("agent", "crun"))},
-        8.0,
+        1.5,
     ),
     "namespace_scale": _guest_kind(
         "namespace_scale",
         None,
         {},
         {"domains": ValueRule(str)},
-        15.0,
+        4.0,
         {"namespace_memory_bytes": None},
     ),
     "log_growth": _guest_kind(
@@ -181,9 +181,9 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
             "entries": ValueRule(int, low=1, high=200_000),
             "step": ValueRule(int, low=1, high=200_000),
         },
-        20.0,
+        8.0,
     ),
-    "application": _guest_kind("application", None, {}, {"names": ValueRule(str)}, 30.0),
+    "application": _guest_kind("application", None, {}, {"names": ValueRule(str)}, 7.0),
     "guest_tpm_commands": WorkloadKind(
         "qemu",
         {
