@@ -97,6 +97,9 @@ class QemuBackend:
             **{f"image_{name}": path for name, path in self._artifacts.images.items()},
             "agent": self._artifacts.agent,
         }
+        for name, path in self._artifacts.kernels.items():
+            config = Path(path).with_name(".config")
+            files |= {f"config_{name}": str(config)} if config.exists() else {}
         for name, uefi in self._artifacts.uefi.items():
             files |= {f"partition {name}": uefi.partition, "firmware": uefi.code}
         return {

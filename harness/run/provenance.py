@@ -24,6 +24,10 @@ _SYSTEM_PACKAGES = (
     "openssl-libs",
     "libssl3*",
     "crun",
+    "qemu-system-x86",
+    "qemu-system-x86-core",
+    "ovmf",
+    "edk2-ovmf",
 )
 _LIBRARIES = ("libtpms.so", "libtss2-esys.so", "libcrypto.so")
 _SYS = Path("/sys")
