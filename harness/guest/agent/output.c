@@ -19,6 +19,7 @@
 
 enum {
 	OUTPUT_BUFFER = 64 * 1024,
+	INPUT_BUFFER = 4096,
 	/* A serial line carries 0.84 MiB/s under emulation. */
 	SERIAL_FILE_LIMIT = 8 * 1024 * 1024,
 	PORT_WAIT_MS = 30000,
@@ -152,32 +153,42 @@ void output_file(const char *name, const void *data, size_t size)
 	output_line("end");
 }
 
+/* The next byte of the host. Read in blocks: a report has thousands of bytes, and its time counts. */
+static char next_byte(void)
+{
+	static char input[INPUT_BUFFER];
+	static size_t at, end;
+
+	while (at == end) {
+		ssize_t n;
+
+		if (!is_port)
+			fail("the host can only answer on the control port, and there is none");
+		if (!port_ready(POLLIN))
+			fail("control port: the host went away");
+		n = read(channel, input, sizeof(input));
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			fail_errno("control port");
+		at = 0;
+		end = n > 0 ? (size_t)n : 0;
+	}
+	return input[at++];
+}
+
 void output_read(void *data, size_t size)
 {
 	char *to = data;
 
 	output_flush();
-	if (!is_port)
-		fail("the host can only answer on the control port, and there is none");
-	while (size > 0) {
-		ssize_t n;
-
-		if (!port_ready(POLLIN))
-			fail("control port: the host went away");
-		n = read(channel, to, size);
-		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			fail_errno("control port");
-		if (n > 0) {
-			to += n;
-			size -= (size_t)n;
-		}
-	}
+	for (size_t i = 0; i < size; i++)
+		to[i] = next_byte();
 }
 
 void output_read_line(char *line, size_t size)
 {
+	output_flush();
 	for (size_t n = 0; n < size; n++) {
-		output_read(line + n, 1);
+		line[n] = next_byte();
 		if (line[n] == '\n') {
 			line[n] = '\0';
 			return;
