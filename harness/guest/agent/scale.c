@@ -15,6 +15,7 @@
 enum {
 	FILE_SIZE = 1024,
 	BATCH = 500,
+	OFTEN_READ = 20000, /* entries read in all readings of one length */
 	MAX_DOMAINS = 4096,
 	MAX_ENTRIES = 1000000,
 	MAX_SAMPLED = 1000,
@@ -177,6 +178,15 @@ static void grow(long from, long to, long level, long sampled)
 	}
 }
 
+/* The kernel walks the list for each block that is read: of a long list one reading must do. */
+static void read_list(long level, long sampled)
+{
+	long readings = OFTEN_READ / level < sampled ? OFTEN_READ / level : sampled;
+
+	for (long i = 0; i == 0 || i < readings; i++)
+		sample(MEASURED, i, time_of_reading(IMA_LIST), "read.%ld", level);
+}
+
 void run_log_growth(const struct directive *d)
 {
 	long entries = directive_number(d, "entries", 10000, 1, MAX_ENTRIES);
@@ -191,7 +201,7 @@ void run_log_growth(const struct directive *d)
 			grow(made, to, level, sampled < to - made ? sampled : to - made);
 			made = to;
 		}
-		sample(MEASURED, 0, time_of_reading(IMA_LIST), "read.%ld", level);
+		read_list(level, sampled);
 		samples_print();
 	}
 }
