@@ -4,7 +4,7 @@ BIN := .venv/bin
 .PHONY: help setup guest bench smoke test check clean
 
 help:
-	@echo "make bench   install, run scenarios/quick.toml, render reports/quick/index.html"
+	@echo "make bench   install, run quick and quick-ima, render reports/quick{,-ima}/index.html"
 	@echo "make test    install, build the guest, run every test"
 	@echo "make check   install, run ruff, mypy and import-linter"
 	@echo "make smoke   install, run one small cell to see that everything works"
@@ -19,9 +19,11 @@ setup:
 guest: setup
 	$(BIN)/attestbench guest build
 
-bench: setup
+bench: guest
 	$(BIN)/attestbench run scenarios/quick.toml --results results
 	$(BIN)/attestbench report quick --results results --out reports/quick
+	$(BIN)/attestbench run scenarios/quick-ima.toml --results results
+	$(BIN)/attestbench report quick-ima --results results --out reports/quick-ima
 
 smoke: setup
 	$(BIN)/attestbench run scenarios/smoke.toml --results results
