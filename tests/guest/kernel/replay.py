@@ -115,9 +115,9 @@ def check(guest: Guest) -> dict[str, int]:
     """Judge everything a list with domains promises; counts. Raises AssertionError."""
     entries = parse(guest.files["list"])
     created = _check_records(entries)
-    lines = dict(
-        (int(line.split()[0]), line.split()) for line in guest.files["domains"].decode().splitlines()
-    )
+    lines = {
+        int(line.split()[0]): line.split() for line in guest.files["domains"].decode().splitlines()
+    }
     assert set(lines) == set(created)
     for domain, line in lines.items():
         own = [entry for entry in entries if entry.domain == domain]
