@@ -11,7 +11,7 @@ import pytest
 
 from harness.guest import initrd
 from harness.guest.build import Kernels, build_kernels
-from tests.guest.kernel.replay import Guest, read_console
+from .replay import Guest, read_console
 
 _HERE = Path(__file__).parent
 _LIMIT = 240  # seconds; a guest of these tests takes 3 to 15 on an idle machine

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from tests.guest.kernel.conftest import Boot
-from tests.guest.kernel.replay import OVERFLOW, Entry, Guest, check, parse
+from .conftest import Boot
+from .replay import OVERFLOW, Entry, Guest, check, parse
 
 
 def _names(guest: Guest, domain: int, pcr: int = 11) -> list[str]:
