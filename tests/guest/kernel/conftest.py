@@ -11,6 +11,7 @@ import pytest
 
 from harness.guest import initrd
 from harness.guest.build import Kernels, build_kernels
+
 from .replay import Guest, read_console
 
 _HERE = Path(__file__).parent
