@@ -5,7 +5,8 @@
  * to the policy. In the end all lists are printed for the test, which replays them.
  *
  * From the kernel's command line: storm.workers=N storm.containers=N (each worker's)
- * storm.files=N (new ones in each container).
+ * storm.files=N (new ones in each container) storm.seal=N (milliseconds between seals: each is a
+ * line for each domain, so that a thousand containers need a longer pause).
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -34,7 +35,7 @@ struct shared {
 };
 
 static struct shared *shared;
-static long workers = 2, containers = 4, files = 8;
+static long workers = 2, containers = 4, files = 8, pause_ms = 100;
 
 static void parameter(const char *name, long *value)
 {
@@ -189,7 +190,7 @@ static void seal(void)
 	while (!shared->stop) {
 		if (put(IMA "/ns/seal", "1"))
 			die("seal");
-		usleep(100000);
+		usleep(1000 * pause_ms);
 	}
 }
 
@@ -257,6 +258,7 @@ static void prepare(void)
 	parameter("storm.workers=", &workers);
 	parameter("storm.containers=", &containers);
 	parameter("storm.files=", &files);
+	parameter("storm.seal=", &pause_ms);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	if (shared == MAP_FAILED || workers > 64)
