@@ -25,7 +25,7 @@ from harness.model.errors import EnvironmentError_
 
 _HERE = Path(__file__).parent / "kernel"
 _SPACE = 2_500_000_000  # bytes that the tree and the objects of one build take
-_STEPS = 1600  # lines that `make` prints for the stock kernel; only the progress needs it
+_STEPS = 1900  # lines that `make` prints for the stock kernel; only the progress needs it
 _NEEDS = ("gcc", "ld", "make", "bc", "bison", "flex", "tar", "xz", "patch")
 _ERROR = re.compile(r"error:|undefined reference|\*\*\*|No such file")
 _NAMES = {
@@ -167,7 +167,7 @@ class _Make:
         """Output of `make`, line by line, also into the log."""
         command = ["make", "O=objects", "LOCALVERSION=", *targets]
         cause = ""
-        with self.log.open("a") as log, _started(command, self.tree) as process:
+        with self.log.open("a", buffering=1) as log, _started(command, self.tree) as process:
             assert process.stdout
             for line in process.stdout:
                 log.write(line)
