@@ -112,13 +112,22 @@ def test_the_whole_chain(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_container_that_hides_is_rejected(tmp_path: Path) -> None:
-    hiding = workload("guest_attestation", hide="nested")
+@pytest.mark.parametrize(
+    ("kind", "caught_by"),
+    [
+        ("nested", "ima.container.file"),
+        ("measured", "ima.container.file"),
+        ("setns", "ima.container.file"),
+        ("manager", "ima.manager.unknown"),
+    ],
+)
+def test_a_container_that_hides_is_rejected(tmp_path: Path, kind: str, caught_by: str) -> None:
+    hiding = workload("guest_attestation", hide=kind)
     backend = prepared(tmp_path, hiding, "software-tpm")
     outcome = backend.run_trial(request(tmp_path, hiding, "software-tpm"))
     assert outcome.status == "rejected"
     assert outcome.samples == ()
-    assert "ima." in outcome.reason
+    assert caught_by in outcome.reason.split(",")
 
 
 @pytest.mark.parametrize("interface", ["crb", "tis"])

@@ -74,8 +74,11 @@ def _bars(data: Dataset, metric: str, cells: Sequence[Cell], phase: str) -> list
     y = 0.0
     for cell in cells:
         y += _GAP
-        for arm in (data.baseline_of(cell), *data.candidates):
-            rows = means[(means["cell_id"] == cell.id) & (means["arm"] == arm)]
+        here = means[means["cell_id"] == cell.id]
+        # By the scenario: a single block has arms, but no comparison that would name them.
+        order = (data.baseline_of(cell), *(arm.name for arm in data.scenario.arms))
+        for arm in dict.fromkeys(order):
+            rows = here[here["arm"] == arm]
             item = bar(arm, y, rows, parts)
             if item is not None:
                 bars.append(item)
