@@ -8,7 +8,7 @@ help:
 	@echo "make test    install, build the guest, run every test"
 	@echo "make check   install, run ruff, mypy and import-linter"
 	@echo "make smoke   install, run one small cell to see that everything works"
-	@echo "make guest   install, build the kernels and images of guests (12 CPU minutes, once)"
+	@echo "make guest   install, build the kernels and images of guests (16 CPU minutes, once)"
 	@echo "make setup   only install: system packages and .venv"
 	@echo "make clean   remove .venv and caches; results/, reports/ and the built guest stay"
 	@echo "             (attestbench guest clean removes the guest)"

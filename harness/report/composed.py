@@ -19,7 +19,7 @@ from harness.report.counted import (
     workloads_of,
 )
 from harness.report.data import Dataset, Mean
-from harness.report.numbers import NBSP, TIMES, estimate_and_interval
+from harness.report.numbers import NBSP, NO_DATA, TIMES, estimate_and_interval
 from harness.report.table import Heading, Table
 
 EXTEND = "pcr_extend"
@@ -50,7 +50,7 @@ def composed_table(data: Dataset) -> Table:
         texts = []
         for arm, one in latencies.items():
             mean, low, high = (extends * value for value in one[:3])
-            texts.append(" ".join(estimate_and_interval(mean, low, high, 1e3)))
+            texts.append(_with_interval(mean, low, high))
             row |= {f"{arm}_ns": mean, f"{arm}_low": low, f"{arm}_high": high, f"{arm}_n": one.n}
         rows.append(row)
         name = estimate_name(e)
@@ -81,19 +81,27 @@ def _latency_note(latencies: dict[str, Mean]) -> str:
         return f"{missing} {equal}"
     parts = []
     for arm, (mean, low, high, n) in latencies.items():
-        text, interval = estimate_and_interval(mean, low, high, 1e3)
-        parts.append(f"{arm} {text} {interval}{NBSP}µs (n{NBSP}={NBSP}{n} trials)")
+        trials = "1 trial, no interval" if n == 1 else f"{n} trials"
+        parts.append(f"{arm} {_with_interval(mean, low, high)}{NBSP}µs (n{NBSP}={NBSP}{trials})")
     return (
         f"One extend as the guest's driver sees it: {', '.join(parts)}. The instructions beside it "
         f"are no time and not part of it. {equal}"
     )
 
 
+def _with_interval(mean: float, low: float, high: float) -> str:
+    """In µs; one trial has no interval."""
+    text, interval = estimate_and_interval(mean, low, high, 1e3)
+    return text if interval == NO_DATA else f"{text} {interval}"
+
+
 def extend_latencies(data: Dataset) -> dict[str, Mean]:
     """Latency in ns of one extend in a guest, by TPM arm."""
     found: dict[str, Mean] = {}
     for cell in data.cells:
-        for arm in (data.baseline_of(cell), *data.candidates):
+        # By the scenario: a single block has arms, but no comparison that would name them.
+        order = (data.baseline_of(cell), *(arm.name for arm in data.scenario.arms))
+        for arm in dict.fromkeys(order):
             mean = data.means.get((cell.id, arm, GUEST_COMMANDS, EXTEND, "measured"))
             if mean is not None:
                 found.setdefault(arm, mean)

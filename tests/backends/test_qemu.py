@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,6 +24,13 @@ from harness.model.scenario import Arm, Cell, Scalar, Scenario, Workload
 from .test_process import processes_below, wait_until
 
 SOURCE = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short folder: under pytest-xdist its own would leave too little for a unix socket's name."""
+    with tempfile.TemporaryDirectory(prefix="ab-") as folder:
+        yield Path(folder)
 
 
 def workload(kind: str, timeout_s: float = 120.0, **options: Scalar) -> Workload:
