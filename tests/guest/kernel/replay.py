@@ -51,13 +51,15 @@ class Entry:
 def parse(raw: bytes) -> list[Entry]:
     """The entries of a binary list. Raises struct.error or AssertionError: it is not one."""
     entries = []
-    while raw:
-        pcr, sha1, size = struct.unpack_from("<I20sI", raw)
-        raw = raw[28:]
-        template, raw = raw[:size].decode(), raw[size:]
-        (size,) = struct.unpack_from("<I", raw)
-        data, raw = raw[4 : 4 + size], raw[4 + size :]
-        assert len(data) == size
+    at = 0
+    while at < len(raw):
+        pcr, sha1, size = struct.unpack_from("<I20sI", raw, at)
+        at += 28 + size
+        template = raw[at - size : at].decode()
+        (size,) = struct.unpack_from("<I", raw, at)
+        at += 4 + size
+        data = raw[at - size : at]
+        assert at <= len(raw)
         entry = Entry(pcr, sha1, template, data, tuple(_fields(data)))
         assert entry.violation or hashlib.sha1(data).digest() == sha1
         entries.append(entry)
@@ -93,14 +95,14 @@ class Guest:
 
 def read_console(console: str) -> Guest:
     """Raises AssertionError: the guest did not come to its end."""
-    files: dict[str, bytes] = {}
+    files: dict[str, bytearray] = {}
     notes: dict[str, int] = {}
     name = ""
     for line in console.replace("\r", "").splitlines():
         words = line.split()
         if words[:1] == ["begin"]:
             name = words[1]
-            files[name] = b""
+            files[name] = bytearray()
         elif words[:1] == ["end"]:
             name = ""
         elif name:
@@ -108,46 +110,60 @@ def read_console(console: str) -> Guest:
         elif words[:1] == ["note"]:
             notes[words[1]] = int(words[2])
     assert "\nDONE" in console.replace("\r", ""), console[-2000:]
-    return Guest(files, notes, console)
+    return Guest({name: bytes(content) for name, content in files.items()}, notes, console)
+
+
+@dataclass
+class Domain:
+    """A container's record, its entries, and its summary after each of them."""
+
+    record: dict[str, str]
+    entries: list[Entry]
+    summaries: list[list[str]]
+
+    def add(self, entry: Entry) -> None:
+        count, violations, aggregate = self.summaries[-1]
+        value = bytes.fromhex(aggregate.partition(":")[2]) + entry.extended
+        self.entries.append(entry)
+        self.summaries.append(
+            [
+                str(int(count) + 1),
+                str(int(violations) + entry.violation),
+                f"sha256:{hashlib.sha256(value).hexdigest()}",
+            ]
+        )
 
 
 def check(guest: Guest) -> dict[str, int]:
     """Judge everything a list with domains promises; counts. Raises AssertionError."""
     entries = parse(guest.files["list"])
-    created = _check_records(entries)
-    lines = {
-        int(line.split()[0]): line.split() for line in guest.files["domains"].decode().splitlines()
-    }
-    assert set(lines) == set(created)
-    for domain, line in lines.items():
-        own = [entry for entry in entries if entry.domain == domain]
-        assert line[1:4] == _summary(own), domain
-        if f"list.{domain}" in guest.files:
-            assert parse(guest.files[f"list.{domain}"]) == own
+    domains = _check_records(entries)
+    lines = [line.split() for line in guest.files["domains"].decode().splitlines()]
+    assert sorted(int(line[0]) for line in lines) == sorted(domains)
+    for line in lines:
+        domain = domains[int(line[0])]
+        assert line[1:4] == domain.summaries[-1], line
+        if f"list.{line[0]}" in guest.files:
+            assert parse(guest.files[f"list.{line[0]}"]) == domain.entries
     for pcr in (10, 11):
         if f"pcr{pcr}" in guest.files:
             value = guest.files[f"pcr{pcr}"].decode().strip().lower()
             assert value == extend([entry for entry in entries if entry.pcr == pcr]), pcr
     return {
         "entries": len(entries),
-        "domains": len(created),
+        "domains": len(domains),
         "violations": sum(entry.violation for entry in entries),
     }
 
 
-def _summary(own: Sequence[Entry]) -> list[str]:
-    return [str(len(own)), str(sum(e.violation for e in own)), f"sha256:{extend(own)}"]
-
-
-def _check_records(entries: Sequence[Entry]) -> dict[int, dict[str, str]]:
+def _check_records(entries: Sequence[Entry]) -> dict[int, Domain]:
     """Each domain is announced once and first; each seal tells a prefix of its entries."""
-    created: dict[int, dict[str, str]] = {}
-    own: dict[int, list[Entry]] = {}
+    domains: dict[int, Domain] = {}
     for entry in entries:
         if entry.template == "ima-ns":
             assert entry.pcr == 11
-            assert entry.domain in created, f"{entry.name} of {entry.domain} without a record"
-            own.setdefault(entry.domain, []).append(entry)
+            assert entry.domain in domains, f"{entry.name} of {entry.domain} without a record"
+            domains[entry.domain].add(entry)
             continue
         assert entry.pcr == 10
         if entry.template != "ima-buf":
@@ -157,12 +173,11 @@ def _check_records(entries: Sequence[Entry]) -> dict[int, dict[str, str]]:
         if entry.name == "ns_create":
             record = dict(word.split("=", 1) for word in text.split(" "))
             number = int(record["id"])
-            assert number == OVERFLOW or number == 1 + len(set(created) - {OVERFLOW})
-            assert number not in created
-            created[number] = record
+            assert number == OVERFLOW or number == 1 + len(set(domains) - {OVERFLOW})
+            assert number not in domains
+            domains[number] = Domain(record, [], [["0", "0", f"sha256:{bytes(DIGEST).hex()}"]])
         elif entry.name == "ns_aggregate":
             for line in text.splitlines():
-                domain, count, violations, aggregate = line.split()
-                prefix = own.get(int(domain), [])[: int(count)]
-                assert [count, violations, aggregate] == _summary(prefix), domain
-    return created
+                domain, count, *_ = line.split()
+                assert line.split()[1:] == domains[int(domain)].summaries[int(count)], domain
+    return domains
