@@ -3,7 +3,6 @@
 The process leads a group with QEMU and whatever serves its TPM, which all end with it.
 """
 
-import os
 import shutil
 import sys
 import time
@@ -15,15 +14,14 @@ import msgspec
 
 from harness.backends.guest_files import GuestJob, UefiFiles, uefi_name
 from harness.framework.errors import FrameworkError
-from harness.framework.lifetime import end_group_with_parent
 from harness.guest import initrd
 from harness.guest.machine import Guest, GuestEnd, GuestResults, run_guest
 from harness.guest.machine.command import Firmware
 from harness.guest.machine.port import HostPort, job_message
-from harness.model.errors import AttestbenchError
 from harness.model.record import TrialOutcome
 from harness.workloads.guest_plan import plan_guest
 from harness.workloads.guest_samples import samples_of
+from harness.workloads.trial_entry import carry_out
 
 if TYPE_CHECKING:  # brings the TSS libraries, which most guests do not need
     from harness.backends.guest_tpm import Dialogue, GuestTpm
@@ -161,17 +159,7 @@ def run(job: GuestJob) -> TrialOutcome:
 
 def main(job_path: str, outcome_path: str) -> int:
     """Run the job and write its outcome; the exit code says whether there is one."""
-    job = msgspec.json.decode(Path(job_path).read_bytes(), type=GuestJob)
-    # Only as leader of a group of its own; else others would end with the trial.
-    if job.controller and os.getpgrp() == os.getpid():
-        end_group_with_parent(job.controller)
-    try:
-        outcome = run(job)
-    except AttestbenchError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    Path(outcome_path).write_bytes(msgspec.msgpack.encode(outcome))
-    return 0
+    return carry_out(job_path, outcome_path, GuestJob, run)
 
 
 if __name__ == "__main__":

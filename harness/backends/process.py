@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.backends.missing import require_nothing
 from harness.backends.trial_process import TrialProcess
 from harness.framework.errors import FrameworkError
 from harness.model.errors import EnvironmentError_
@@ -61,13 +62,7 @@ class ProcessBackend:
         missing = {name: needs[name] for name in needs if shutil.which(name) is None}
         if _needs_host(scenario) and ctypes.util.find_library("tpms") is None:
             missing["libtpms"] = ("libtpms-dev", "libtpms-devel")
-        if missing:
-            apt = " ".join(sorted({apt for apt, _ in missing.values()}))
-            dnf = " ".join(sorted({dnf for _, dnf in missing.values()}))
-            raise EnvironmentError_(
-                f"missing: {', '.join(missing)}; get it with `apt-get install {apt}`"
-                f" or `dnf install {dnf}`"
-            )
+        require_nothing(missing)
 
     def prepare(self, scenario: Scenario, workdir: Path) -> None:
         """Provision the host platform that all trials share, unless it is there already."""

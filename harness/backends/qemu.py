@@ -10,6 +10,7 @@ import msgspec
 
 from harness.backends.guest_files import Artifacts, GuestJob
 from harness.backends.guest_prepare import Needs, build_artifacts, needs_of
+from harness.backends.missing import require_nothing
 from harness.backends.trial_process import TrialProcess, run_side_by_side
 from harness.framework.errors import FrameworkError
 from harness.guest.cache import digest_of
@@ -72,13 +73,7 @@ class QemuBackend:
         if needs.framework:
             wanted["swtpm_setup"] = ("swtpm-tools", "swtpm-tools")
         missing = {name: wanted[name] for name in wanted if shutil.which(name) is None}
-        if missing:
-            apt = " ".join(sorted({apt for apt, _ in missing.values()}))
-            dnf = " ".join(sorted({dnf for _, dnf in missing.values()}))
-            raise EnvironmentError_(
-                f"missing: {', '.join(missing)}; get it with `apt-get install {apt}`"
-                f" or `dnf install {dnf}`"
-            )
+        require_nothing(missing)
 
     def prepare(self, scenario: Scenario, workdir: Path) -> None:
         """Build what the scenario boots, unless the cache has it."""

@@ -1,15 +1,14 @@
 """A trial's own process: ``python -m harness.workloads.trial_main JOB.json OUTCOME.msgpack``."""
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
 import msgspec
 
-from harness.framework.lifetime import end_group_with_parent
-from harness.model.errors import AttestbenchError, EnvironmentError_
+from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
+from harness.workloads.trial_entry import carry_out
 from harness.workloads.turns import Turns
 
 WORKLOADS = ("attestation", "tpm_commands", "vtpm_launch")
@@ -50,17 +49,7 @@ def run(job: TrialJob) -> TrialOutcome:
 
 def main(job_path: str, outcome_path: str) -> int:
     """Run the job and write its outcome; the exit code says whether there is one."""
-    job = msgspec.json.decode(Path(job_path).read_bytes(), type=TrialJob)
-    # Only as leader of a group of its own; else others would end with the trial.
-    if job.controller and os.getpgrp() == os.getpid():
-        end_group_with_parent(job.controller)
-    try:
-        outcome = run(job)
-    except AttestbenchError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    Path(outcome_path).write_bytes(msgspec.msgpack.encode(outcome))
-    return 0
+    return carry_out(job_path, outcome_path, TrialJob, run)
 
 
 if __name__ == "__main__":
