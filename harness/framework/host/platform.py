@@ -25,7 +25,7 @@ from harness.framework.evidence.bundle import LaunchClaims, TeeEvidence
 from harness.framework.hardware_tpm import HardwareTpm
 from harness.framework.hardware_tpm.hardware_tpm import Issuer, Pending, enrol
 from harness.framework.hardware_tpm.manufacture import chip_key, manufacture, manufacturer_chain
-from harness.framework.tee import verifier
+from harness.framework.tee import verify_bound
 from harness.framework.tee.csv_processor import SoftwareProcessor, launch_digest, open_processor
 from harness.framework.tpm.swtpm import Swtpm
 from harness.framework.tpm.tcti import StreamTcti
@@ -188,12 +188,7 @@ class Agent:
             raise FrameworkError("issue without begin")
         claims = bundle.decode(message["claims"], LaunchClaims, wire.MAX_FRAME_BYTES)
         evidence = bundle.decode(message["report"], TeeEvidence, wire.MAX_FRAME_BYTES)
-        checker = verifier(evidence.tee)
-        if checker is None:
-            raise FrameworkError(f"TEE {evidence.tee!r} is unknown")
-        report = checker.verify(evidence, self.processor.hrk, lambda _key, check: check())
-        if report.report_data != binding.launch_report_data(claims):
-            raise FrameworkError(f"instance {claims.instance}: the TEE report is for other claims")
+        report = verify_bound(evidence, self.processor.hrk, binding.launch_report_data(claims))
         certificate = self.tpm.issue(
             pending, message["secret"], claims, evidence.report, report.measurement
         )

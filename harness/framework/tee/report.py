@@ -1,6 +1,7 @@
 """What every TEE's verifier answers, and the Protocol that it follows."""
 
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,7 +14,9 @@ class TeeReport(msgspec.Struct, frozen=True):
     """A report whose signatures hold. It says nothing until ``report_data`` matches the binding.
 
     ``policy`` is the guest policy as the TEE defines its bits, ``chip`` the processor's identity,
-    ``rtmrs`` the run-time measurement registers (empty where the format has none).
+    ``rtmrs`` the run-time measurement registers (empty where the format has none). ``key`` is the
+    SubjectPublicKeyInfo (DER) of a vTPM's attestation key that the report itself vouches for, as a
+    paravisor's does. ``details`` are for the rules of the TEE that made them, see check_rules.
     """
 
     tee: str
@@ -22,6 +25,8 @@ class TeeReport(msgspec.Struct, frozen=True):
     policy: int
     chip: str
     rtmrs: tuple[bytes, ...] = ()
+    key: bytes = b""
+    details: msgspec.Struct | None = None
 
 
 class TeeVerificationError(FrameworkError):
@@ -34,14 +39,41 @@ class TeeVerificationError(FrameworkError):
 
 
 class TeeVerifier(Protocol):
-    """Checks one kind of TEE evidence."""
+    """Checks one kind of TEE evidence, offline.
 
-    def verify(self, evidence: TeeEvidence, root: bytes, memo: Memo) -> TeeReport:
-        """The report, if every signature from ``root`` down to it holds.
+    ``failures`` says what each failure id means that only this kind has (``tee.<kind>.…``).
+    ``rules_type`` is the form of the policy's section for this kind; its defaults are the strict
+    ones. ``roots`` are the vendor's roots that come with the package, by the name that a policy
+    gives them.
+    """
+
+    @property
+    def tee(self) -> str:
+        """The kind's name in evidence and policies."""
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Failure ids of this kind, with what they mean."""
+
+    @property
+    def rules_type(self) -> type[msgspec.Struct]:
+        """The policy's section for this kind."""
+
+    @property
+    def roots(self) -> Mapping[str, bytes]:
+        """The vendor's roots that come with the package."""
+
+    def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
+        """Whether ``evidence`` names ``root`` as its own (by key id; nothing is verified)."""
+
+    def verify(
+        self, evidence: TeeEvidence, root: bytes, rules: Any, now_s: float, memo: Memo
+    ) -> TeeReport:
+        """The report, if every signature from ``root`` down to it holds at ``now_s``.
 
         Raises:
             TeeVerificationError: the first check that failed.
         """
 
-    def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
-        """Whether ``evidence`` names ``root`` as its own (by key id; nothing is verified)."""
+    def check_rules(self, report: TeeReport, rules: Any) -> Iterator[tuple[str, str]]:
+        """Failure id and detail of each of ``rules`` that a bound report breaks."""

@@ -7,7 +7,6 @@ from harness.framework.verify.failures import FAILURES, Failure
 from harness.framework.verify.policy import (
     Challenge,
     ContainerRules,
-    CsvRules,
     Policy,
     Previous,
     TeeRoot,
@@ -25,7 +24,6 @@ __all__ = [
     "Container",
     "ContainerListResult",
     "ContainerRules",
-    "CsvRules",
     "Failure",
     "Policy",
     "Previous",

@@ -6,6 +6,8 @@ others rely on these names: add, never rename.
 
 import msgspec
 
+from harness.framework import tee
+
 FAILURES: dict[str, str] = {
     "envelope.format": "the evidence isn't canonical, bounded CBOR of the expected form",
     "freshness.nonce": "the evidence answers another challenge",
@@ -41,13 +43,7 @@ FAILURES: dict[str, str] = {
     "tee.kind": "a TEE of a kind that can't be verified",
     "tee.root": "the report's root isn't one that the policy names",
     "tee.root.emulated": "the report comes from an emulated processor, which the policy refuses",
-    "tee.csv.format": "a CSV report or certificate can't be read",
-    "tee.chain.root": "the processor vendor's root isn't self-signed",
-    "tee.chain.hsk": "the vendor's key isn't signed by the root",
-    "tee.chain.cek": "the chip's key isn't signed by the vendor's",
-    "tee.chain.pek": "the platform's key isn't signed by the chip's",
     "tee.report.signature": "the report isn't signed by the platform",
-    "tee.report.mac": "the report's MAC is wrong",
     "tee.report.binding": "the launch report's data aren't those of the launch claims",
     "tee.measurement": "the launch measurement isn't one that the policy accepts",
     "tee.policy": "the guest policy lacks a required bit or has a forbidden one",
@@ -99,6 +95,8 @@ FAILURES: dict[str, str] = {
     "ima.aggregate.missing": "no aggregate covers a container",
     "ima.aggregate.unsealed": "a container has more entries after its aggregate than allowed",
 }
+for _verifier in tee.verifiers().values():
+    FAILURES.update(_verifier.failures)
 
 
 class Failure(msgspec.Struct, frozen=True, order=True):

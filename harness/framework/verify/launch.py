@@ -91,10 +91,11 @@ def check_tee(
     if verifier is None:
         failures.add("tee.kind", f"TEE {evidence.tee!r} can't be verified")
         return None
+    pinned, rules = context.policy.root_bytes, context.policy.rules_by_tee[evidence.tee]
     roots = [
         root
         for root in context.policy.tee_roots
-        if root.tee == evidence.tee and verifier.is_root_of(evidence, root.root)
+        if root.tee == evidence.tee and verifier.is_root_of(evidence, pinned[root])
     ]
     if not roots:
         failures.add("tee.root", "the report's vendor key names no root of the policy")
@@ -102,7 +103,7 @@ def check_tee(
     refused = None
     for root in roots:
         try:
-            report = verifier.verify(evidence, root.root, context.memo)
+            report = verifier.verify(evidence, pinned[root], rules, context.now_s, context.memo)
         except TeeVerificationError as error:
             refused = error
             continue
@@ -173,12 +174,9 @@ def _check_tee_policy(
         failure_id,
         f"measurement {report.measurement.hex()} is not accepted",
     )
-    required, forbidden = policy.csv.required_bits, policy.csv.forbidden_bits
-    failures.require(
-        report.policy & required == required and not report.policy & forbidden,
-        "tee.policy",
-        f"guest policy {report.policy:#x}, required bits {required:#x}, forbidden {forbidden:#x}",
-    )
+    verifier = tee.verifiers()[report.tee]
+    for broken, detail in verifier.check_rules(report, policy.rules_by_tee[report.tee]):
+        failures.add(broken, detail)
 
 
 def trust_kind(trusts: list[TeeTrust]) -> TrustKind:

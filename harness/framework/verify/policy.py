@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from harness.framework import tee
 from harness.framework.errors import PolicyError
 from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE
 
@@ -15,19 +16,15 @@ _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
 
 
 class TeeRoot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A processor vendor's root. ``root`` is in the vendor's format (csv: 832-byte HRK)."""
+    """A processor vendor's root, in the vendor's format (csv: 832-byte HRK).
+
+    Without ``root`` it is the one of that ``name`` which comes with the package.
+    """
 
     name: str
     tee: str
     kind: Literal["real", "emulated"]
-    root: bytes
-
-
-class CsvRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Guest policy bits of CSV. Default: no debugging (bit 0), encrypted state (bit 2)."""
-
-    required_bits: int = 0x5
-    forbidden_bits: int = 0
+    root: bytes = b""
 
 
 Files = Mapping[str, tuple[bytes, ...]]
@@ -56,7 +53,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     Name is in ``accepted_ak_names`` (the plain software TPM). ``authority_roots`` and ``crls`` are
     DER; with ``require_crl`` the list of each root must be there and in date.
     ``accepted_measurements`` are those of vTPM services, ``pod_measurements`` those of guests,
-    which a fresh report must have. A service of ``relayed_measurements`` serves guests through a
+    which a fresh report must have. ``tee_rules`` are the guest policies by kind of TEE (csv:
+    ``CsvRules``). A service of ``relayed_measurements`` serves guests through a
     device on their host, so that without a fresh report nothing is known of them. ``boot`` are the
     allowed SHA-256 event digests by PCR (None: replay only); ``ima`` the allowed digests by path.
     ``containers``: None where no container may measure anything into a PCR of its own.
@@ -73,7 +71,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     accepted_measurements: tuple[bytes, ...] = ()
     relayed_measurements: tuple[bytes, ...] = ()
     pod_measurements: tuple[bytes, ...] = ()
-    csv: CsvRules = CsvRules()
+    tee_rules: dict[str, Any] = {}
     pcrs: tuple[_Pcr, ...] = tuple(range(11))
     nonzero_pcrs: tuple[_Pcr, ...] = (0, 10)
     boot: dict[int, tuple[bytes, ...]] | None = None
@@ -89,10 +87,57 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         return hashlib.sha256(encode_policy(self)).hexdigest()
 
     @cached_property
+    def rules_by_tee(self) -> Mapping[str, msgspec.Struct]:
+        """``tee_rules`` in the form of each kind of TEE that is known, defaults included.
+
+        Raises:
+            PolicyError: of an unknown kind, or not of that kind's form.
+        """
+        unknown = sorted(set(self.tee_rules) - set(tee.verifiers()))
+        if unknown:
+            known = ", ".join(tee.verifiers())
+            raise PolicyError(f"policy: tee_rules.{unknown[0]}: no such TEE; known are {known}")
+        return {
+            kind: _rules(kind, self.tee_rules.get(kind, {}), verifier.rules_type)
+            for kind, verifier in tee.verifiers().items()
+        }
+
+    @cached_property
+    def root_bytes(self) -> Mapping[TeeRoot, bytes]:
+        """Each of ``tee_roots`` with its bytes.
+
+        Raises:
+            PolicyError: a root without bytes whose name isn't that of a pinned real one.
+        """
+        return {root: _root_bytes(root) for root in self.tee_roots}
+
+    @cached_property
     def plain_files(self) -> Files:
         """``ima`` without the container managers, whose entries are needed for more."""
         managers = self.containers.managers if self.containers else {}
         return {path: digests for path, digests in self.ima.items() if path not in managers}
+
+
+def _rules(kind: str, given: Any, rules_type: type[msgspec.Struct]) -> msgspec.Struct:
+    if isinstance(given, rules_type):
+        return given
+    try:
+        return msgspec.convert(given, rules_type)
+    except msgspec.ValidationError as error:
+        raise PolicyError(f"policy: tee_rules.{kind}: {error}") from None
+
+
+def _root_bytes(root: TeeRoot) -> bytes:
+    if root.root:
+        return root.root
+    verifier = tee.verifier(root.tee)
+    pinned = verifier.roots if verifier else {}
+    if root.name not in pinned or root.kind != "real":
+        raise PolicyError(
+            f"policy: tee_roots: {root.name!r} ({root.kind}) has no bytes; pinned real roots of "
+            f"{root.tee!r} are {', '.join(pinned) or 'none'}"
+        )
+    return pinned[root.name]
 
 
 class Previous(msgspec.Struct, frozen=True):
@@ -131,6 +176,8 @@ def load_policy(text: bytes) -> Policy:
         policy = msgspec.json.decode(text, type=Policy)
     except msgspec.DecodeError as error:
         raise PolicyError(f"policy: {error}") from None
+    # Both are checked when they are made.
+    _ = policy.rules_by_tee, policy.root_bytes
     return policy
 
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from harness.framework.errors import FrameworkError
 from harness.framework.evidence import binding
 from harness.framework.evidence.bundle import TeeEvidence
-from harness.framework.tee import TeeReport, TeeVerificationError, verifier
+from harness.framework.tee import TeeReport, TeeVerificationError, verify_bound
 
 _DAYS = 30
 
@@ -93,15 +93,11 @@ def check_peer(
 
     Raises ``FrameworkError`` with the reason; the channel must then not be opened.
     """
-    checker = verifier(report.tee)
-    if checker is None:
-        raise FrameworkError(f"channel peer: TEE {report.tee!r} is unknown")
+    expected = binding.channel_report_data(spki_of(certificate), nonce)
     try:
-        proof = checker.verify(report, root, lambda _key, check: check())
+        proof = verify_bound(report, root, expected)
     except TeeVerificationError as error:
         raise FrameworkError(f"channel peer: {error}") from error
-    if proof.report_data != binding.channel_report_data(spki_of(certificate), nonce):
-        raise FrameworkError("channel peer: its TEE report does not bind its key and our nonce")
     if proof.measurement not in measurements:
         raise FrameworkError(
             f"channel peer: launch measurement {proof.measurement.hex()[:16]}… is not accepted"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from harness.framework.errors import ParseError
 from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.tee import csv_format, sm2, verifier
-from harness.framework.tee.csv import CsvVerifier
 from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
+from harness.framework.tee.kinds.csv import CsvVerifier
 from harness.framework.tee.report import TeeVerificationError
 from harness.framework.verify.cache import VerificationCache
 
@@ -171,10 +171,10 @@ def test_only_what_was_not_seen_is_checked_again(
     expected_calls = [(first, 5), (first, 0), (second, 1)]
     for evidence, expected in expected_calls:
         calls.reset_mock()
-        VERIFIER.verify(evidence, processor.hrk, cache.memo)
+        VERIFIER.verify(evidence, processor.hrk, memo=cache.memo)
         assert calls.call_count == expected
     with pytest.raises(TeeVerificationError):
-        VERIFIER.verify(first, flip(processor.hrk, 40), cache.memo)
+        VERIFIER.verify(first, flip(processor.hrk, 40), memo=cache.memo)
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,7 +11,6 @@ import pytest
 from harness.framework.errors import TeeError
 from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.tee import sm2
-from harness.framework.tee.csv import CsvVerifier
 from harness.framework.tee.csv_device import GuestDevice, answer, encode_request, serve_guest
 from harness.framework.tee.csv_processor import (
     SoftwareGuest,
@@ -20,6 +19,7 @@ from harness.framework.tee.csv_processor import (
     launch_digest,
     open_processor,
 )
+from harness.framework.tee.kinds.csv import CsvVerifier
 
 DATA, MNONCE = bytes(64), bytes(16)
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from harness.framework.errors import PolicyError
+from harness.framework.tee.kinds.csv import CsvRules
 from harness.framework.verify import VerificationCache, encode_policy, load_policy
 
 from .world import World
@@ -22,7 +23,7 @@ def test_strictness_is_the_default() -> None:
     policy = load_policy(b'{"scheme": "chain"}')
     assert not policy.accept_emulated
     assert policy.require_crl
-    assert policy.csv.required_bits == 5
+    assert policy.rules_by_tee["csv"] == CsvRules(required_bits=5)
     assert policy.pcrs == tuple(range(11))
     assert policy.ima == {}
 
@@ -35,6 +36,9 @@ def test_strictness_is_the_default() -> None:
         ({"pcrs": [24]}, "pcrs"),
         ({"crls": ["not base64!"]}, "crls"),
         ({"tee_roots": [{"name": "a", "tee": "csv", "kind": "fake", "root": ""}]}, "tee_roots"),
+        ({"tee_roots": [{"name": "a", "tee": "csv", "kind": "real"}]}, "tee_roots: 'a'"),
+        ({"tee_rules": {"csw": {}}}, r"tee_rules\.csw: no such TEE; known are csv"),
+        ({"tee_rules": {"csv": {"required_bit": 5}}}, r"tee_rules\.csv: .*required_bit"),
     ],
 )
 def test_wrong_policies_name_the_field(change: dict[str, object], names: str) -> None:

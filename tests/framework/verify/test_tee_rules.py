@@ -8,8 +8,8 @@ import pytest
 from harness.framework.evidence import binding, bundle
 from harness.framework.evidence.bundle import Quote, TeeEvidence
 from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
+from harness.framework.tee.kinds.csv import CsvRules
 from harness.framework.verify import (
-    CsvRules,
     Policy,
     TeeRoot,
 )
@@ -40,9 +40,11 @@ def test_t16_weak_guest_policy(processor: SoftwareProcessor, guest_policy: int) 
     other.guest = processor.launch(SERVICE, guest_policy)
     other.page = other.report(binding.launch_report_data(other.claims))
     assert ids(judge(other)) == {"tee.policy"}
-    relaxed = other.policy(csv=CsvRules(required_bits=0))
+    relaxed = other.policy(tee_rules={"csv": CsvRules(required_bits=0)})
     assert ids(judge(other, policy=relaxed)) == set()
-    forbidden = other.policy(csv=CsvRules(required_bits=0, forbidden_bits=guest_policy))
+    forbidden = other.policy(
+        tee_rules={"csv": CsvRules(required_bits=0, forbidden_bits=guest_policy)}
+    )
     assert ids(judge(other, policy=forbidden)) == ({"tee.policy"} if guest_policy else set())
 
 

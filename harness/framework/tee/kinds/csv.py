@@ -5,6 +5,9 @@ policy names differs.
 """
 
 import hmac
+from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence.bundle import TeeEvidence
@@ -17,10 +20,39 @@ POLICY_NODBG, POLICY_NOKS, POLICY_ES, POLICY_NOSEND = 0x1, 0x2, 0x4, 0x8
 POLICY_CSV3 = 0x40
 
 
+class CsvRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Guest policy bits of CSV. Default: no debugging (bit 0), encrypted state (bit 2)."""
+
+    required_bits: int = POLICY_NODBG | POLICY_ES
+    forbidden_bits: int = 0
+
+
+_STRICT = CsvRules()
+
+
 class CsvVerifier:
     """TeeVerifier for ``csv``."""
 
-    def verify(self, evidence: TeeEvidence, root: bytes, memo: Memo = forgetful) -> TeeReport:
+    tee = "csv"
+    rules_type = CsvRules
+    roots: Mapping[str, bytes] = {}
+    failures: Mapping[str, str] = {
+        "tee.csv.format": "a CSV report or certificate can't be read",
+        "tee.chain.root": "the processor vendor's root isn't self-signed",
+        "tee.chain.hsk": "the vendor's key isn't signed by the root",
+        "tee.chain.cek": "the chip's key isn't signed by the vendor's",
+        "tee.chain.pek": "the platform's key isn't signed by the chip's",
+        "tee.report.mac": "the report's MAC is wrong",
+    }
+
+    def verify(
+        self,
+        evidence: TeeEvidence,
+        root: bytes,
+        rules: CsvRules = _STRICT,  # noqa: ARG002
+        now_s: float = 0.0,  # noqa: ARG002 -- nothing of CSV expires
+        memo: Memo = forgetful,
+    ) -> TeeReport:
         """See TeeVerifier. ``root`` is the 832-byte HRK certificate."""
         page, certificates = evidence.report, evidence.certificates
         key = hash_of("csv report", root, certificates, page)
@@ -29,6 +61,19 @@ class CsvVerifier:
     def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
         """See TeeVerifier: the HSK names the HRK's key id."""
         return len(root) == csv_format.CA_SIZE and evidence.certificates[20:36] == root[4:20]
+
+    def check_rules(self, report: TeeReport, rules: CsvRules) -> Iterator[tuple[str, str]]:
+        """See TeeVerifier: the bits of the guest policy."""
+        required, forbidden = rules.required_bits, rules.forbidden_bits
+        if report.policy & required != required or report.policy & forbidden:
+            yield (
+                "tee.policy",
+                f"guest policy {report.policy:#x}, required bits {required:#x}, "
+                f"forbidden {forbidden:#x}",
+            )
+
+
+VERIFIERS = (CsvVerifier(),)
 
 
 def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeReport:
