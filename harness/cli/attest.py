@@ -37,11 +37,11 @@ _INSTANCE = click.option("--instance", default="pod-0", show_default=True, help=
 
 @click.group()
 def attest() -> None:
-    """Provision a host, serve vTPMs, attest a pod, verify its evidence.
+    """Provision a host, run its vTPMs, attest a pod, verify its evidence.
 
     \b
     attestbench attest provision DIR
-    attestbench attest serve DIR              # in one terminal
+    attestbench attest host DIR               # in one terminal
     attestbench attest attest DIR --nonce HEX --out evidence.cbor
     attestbench attest verify evidence.cbor --policy DIR/policy.json --nonce HEX
     tpm2_getcap -T "cmd:attestbench attest tcti DIR" properties-fixed
@@ -69,21 +69,21 @@ def provision(directory: Path) -> int:
     show_default=True,
     help="Which key of the hardware TPM signs the vTPMs' certificates.",
 )
-def serve(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issuer) -> int:
+def host(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issuer) -> int:
     """Launch vTPMs for the pods named by --instance and serve them until interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     host_folder, run_folder = directory / "host", directory / "run"
     with _one_line(), Deployment(host_folder, run_folder, issuer=issuer) as deployment:
         pods = {name: deployment.open(name, ak) for name in instances}
-        host = PodHost(directory / "pods.sock", pods)
-        policy = policy_for(deployment.policy_trust(), host.logs)
+        pod_host = PodHost(directory / "pods.sock", pods)
+        policy = policy_for(deployment.policy_trust(), pod_host.logs)
         (directory / "policy.json").write_bytes(encode_policy(policy))
         click.echo(f"vTPM service isolated by {deployment.isolation}")
         click.echo(f"policy: {directory}/policy.json (accepts the emulated secure processor)")
         click.echo(f"serving {', '.join(pods)}; end with Ctrl-C")
         with contextlib.suppress(KeyboardInterrupt):
-            host.run()
+            pod_host.run()
     return 0
 
 
@@ -93,7 +93,7 @@ def serve(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issue
 @click.option("--nonce", help="The verifier's challenge in hex; a random one is made and printed.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
 def attest_pod(directory: Path, instance: str, nonce: str | None, out: Path) -> int:
-    """Write evidence of a pod that `serve` runs."""
+    """Write evidence of a pod that `host` runs."""
     challenge = _nonce(nonce) if nonce else secrets.token_bytes(_NONCE_BYTES)
     with _one_line(), _pods(directory) as stream:
         request = {"op": "attest", "instance": instance, "nonce": challenge}
@@ -147,9 +147,9 @@ def revoke(directory: Path) -> int:
     path = directory / "policy.json"
     rules = load_policy(_read(path))
     with _one_line():
-        host = HostPlatform(directory / "host")
-        host.revoke()
-        renewed = msgspec.structs.replace(rules, crls=(host.authority.crl(),))
+        platform = HostPlatform(directory / "host")
+        platform.revoke()
+        renewed = msgspec.structs.replace(rules, crls=(platform.authority.crl(),))
     path.write_bytes(encode_policy(renewed))
     click.echo(f"{directory}/host: revoked; {path} holds the new list")
     return 0
@@ -189,7 +189,7 @@ def _pods(directory: Path) -> socket.socket:
         stream.close()
         raise EnvironmentError_(
             f"{directory}/pods.sock: no pods are served here ({error.strerror});"
-            f" run `attestbench attest serve {directory}` first"
+            f" run `attestbench attest host {directory}` first"
         ) from error
     return stream
 

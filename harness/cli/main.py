@@ -30,7 +30,7 @@ VERBS = {
     "status": Verb("status", "status", "Show where campaigns stand."),
     "verify": Verb("verify_store", "verify", "Check the integrity of a results folder."),
     "report": Verb("report", "report", "Estimate and render the report."),
-    "attest": Verb("attest", "attest", "The framework by hand: provision, serve, attest, verify."),
+    "attest": Verb("attest", "attest", "The framework by hand: provision, host, attest, verify."),
     "guest": Verb("guest", "guest", "Build the kernels and images that guests boot from."),
     "export": Verb("export", "export", "Write trials, samples and estimates as tables."),
 }

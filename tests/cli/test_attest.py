@@ -28,10 +28,10 @@ def served() -> Iterator[Path]:
     # Not pytest's own folder: unix sockets want short paths.
     with tempfile.TemporaryDirectory(prefix="ab-") as folder:
         assert attest("provision", folder).returncode == 0
-        server = subprocess.Popen([*COMMAND, "serve", folder], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen([*COMMAND, "host", folder], stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         while "serving" not in (line := server.stdout.readline()):
-            assert line, "serve ended before it served"
+            assert line, "host ended before it served"
         yield Path(folder)
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
@@ -100,7 +100,7 @@ def test_another_nonce_and_a_changed_byte_are_rejected(
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("attest", "/nowhere", "--out", "x"), 4, "attest serve /nowhere"),
+        (("attest", "/nowhere", "--out", "x"), 4, "attest host /nowhere"),
         (("verify", "/nowhere", "--policy", "p", "--nonce", NONCE), 2, "/nowhere: cannot be read"),
         (("verify", "/dev/null", "--policy", "/dev/null", "--nonce", "zz"), 2, "16 to 64 bytes"),
     ],
