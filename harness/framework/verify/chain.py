@@ -160,7 +160,7 @@ def _check_list(facts: RevocationFacts, issuer: CertificateFacts, context: Conte
         f"the list of {_describe(issuer)} is not signed by it, or is of a kind not understood",
     )
     context.failures.require(
-        facts.last_update_s <= context.now_s <= facts.next_update_s,
+        facts.last_update_s <= context.now_s <= facts.next_update_s + context.policy.crl_grace_s,
         "chain.revocation.stale",
         f"the list of {_describe(issuer)} is for {facts.last_update_s:.0f} to "
         f"{facts.next_update_s:.0f}, it is {context.now_s:.0f}",

@@ -41,6 +41,7 @@ class Launch(NamedTuple):
     tee: TeeTrust
     instance: str
     host: str
+    host_key: bytes
     valid: bool
 
 
@@ -79,7 +80,8 @@ def check_launch(
         "chain.ak.launch",
         "the certificate is not about these launch claims and report",
     )
-    return Launch(trust, claims.instance, host, chain.valid and len(failures.found) == before)
+    valid = chain.valid and len(failures.found) == before
+    return Launch(trust, claims.instance, host, claims.host_ak_name, valid)
 
 
 def check_tee(

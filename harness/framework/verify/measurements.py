@@ -12,7 +12,6 @@ from harness.framework.evidence.ima_replay import ImaReplay, Problem
 from harness.framework.evidence.memo import hash_of
 from harness.framework.verify.containers import Container, ContainerCheck
 from harness.framework.verify.context import Context
-from harness.framework.verify.failures import FailureList
 from harness.framework.verify.policy import Policy
 
 _MAX_REPORTED = 16
@@ -135,15 +134,6 @@ def replay_list(
     both = (value, quoted.get(check.pcr, b""))
     begin = start.get(check.pcr, _ZERO)
     return ima_replay.replay_domains(log, both, begin, allowed, judge, accepted, check)
-
-
-def check_ima_progress(entries: int, at_least: int, failures: FailureList) -> None:
-    """The list only grows while the machine runs."""
-    failures.require(
-        entries >= at_least,
-        "ima.replay.rollback",
-        f"{entries} entries are quoted, {at_least} were accepted before",
-    )
 
 
 def _boot_aggregate(quoted: dict[int, bytes]) -> bytes | None:

@@ -51,7 +51,9 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
 
     ``scheme``: ``chain`` wants certificates and TEE reports, ``allow-list`` only a key whose TPM
     Name is in ``accepted_ak_names`` (the plain software TPM). ``authority_roots`` and ``crls`` are
-    DER; with ``require_crl`` the list of each root must be there and in date.
+    DER; with ``require_crl`` the list of each root must be there. A list counts until
+    ``crl_grace_s`` seconds past its next update. ``accept_reset``: a TPM may be reset between
+    attestations, as a rebooted guest's is; a pod's vTPM lives once (ADR 3).
     ``accepted_measurements`` are those of vTPM services, ``pod_measurements`` those of guests,
     which a fresh report must have. ``tee_rules`` are the guest policies by kind of TEE (csv:
     ``CsvRules``). A service of ``relayed_measurements`` serves guests through a
@@ -66,6 +68,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     authority_roots: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
     require_crl: bool = True
+    crl_grace_s: Annotated[int, msgspec.Meta(ge=0)] = 0
     tee_roots: tuple[TeeRoot, ...] = ()
     accept_emulated: bool = False
     accepted_measurements: tuple[bytes, ...] = ()
@@ -80,6 +83,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     containers: ContainerRules | None = None
     require_fresh_report: bool = False
     require_deep_quote: bool = False
+    accept_reset: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -141,12 +145,18 @@ def _root_bytes(root: TeeRoot) -> bytes:
 
 
 class Previous(msgspec.Struct, frozen=True):
-    """Where the TPM and the IMA log stood in the last accepted evidence of the same key."""
+    """Where an instance stood in its last accepted evidence.
+
+    ``clock`` is the TPM's, in ms. ``ak_name``: TPM Name of its key; ``issued_s``: when that
+    evidence's challenge was issued. Both are empty when they aren't known, and aren't checked then.
+    """
 
     reset_count: int
     restart_count: int
     clock: int
     ima_entries: int
+    ak_name: bytes = b""
+    issued_s: float = 0.0
 
 
 class Challenge(msgspec.Struct, frozen=True):

@@ -13,7 +13,6 @@ from harness.framework.evidence.tpm_public import PublicArea, Signature
 from harness.framework.verify.chain import Chain
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
-from harness.framework.verify.policy import Previous
 
 
 class CheckedQuote(NamedTuple):
@@ -84,19 +83,6 @@ def check_deep_quote(
         hmac.compare_digest(info.extra_data, expected),
         "quote.deep.nonce",
         "the host's quote is not about this quote and nonce",
-    )
-
-
-def check_progress(info: QuoteInfo, previous: Previous | None, failures: FailureList) -> None:
-    """The TPM must not be behind where it was when evidence was last accepted."""
-    if previous is None:
-        return
-    now = (info.reset_count, info.restart_count, info.clock)
-    then = (previous.reset_count, previous.restart_count, previous.clock)
-    failures.require(
-        now >= then,
-        "freshness.rollback",
-        f"resets, restarts and clock are {now}, were {then}",
     )
 
 

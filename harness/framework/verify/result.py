@@ -15,9 +15,9 @@ class AttestationResult(msgspec.Struct, frozen=True):
     """Accepted exactly when ``failures`` is empty.
 
     ``trust_kind`` is the weakest TEE root that the evidence rests on (``none`` without a TEE).
-    ``instance``, ``host``, ``chip`` and ``measurement`` are empty unless their signatures and
-    bindings hold. ``ima_entries`` is the length of the quoted prefix, 0 unless the quote holds.
-    ``containers`` are those in it.
+    ``instance``, ``host``, ``host_key`` (the TPM Name of its AK), ``chip`` and ``measurement`` are
+    empty unless their signatures and bindings hold. ``ima_entries`` is the length of the quoted
+    prefix, 0 unless the quote holds. ``containers`` are those in it.
     ``state`` is what to hand to the next challenge as ``previous``, None unless accepted.
     """
 
@@ -31,6 +31,7 @@ class AttestationResult(msgspec.Struct, frozen=True):
     ima_entries: int
     containers: tuple[Container, ...] = ()
     state: Previous | None = None
+    host_key: bytes = b""
 
     def has(self, failure_id: str) -> bool:
         """Whether ``failure_id`` is among the failures."""

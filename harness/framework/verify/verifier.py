@@ -9,7 +9,7 @@ from harness.framework.evidence.bundle import Evidence
 from harness.framework.evidence.memo import forgetful, hash_of
 from harness.framework.evidence.tpm_public import PublicArea
 from harness.framework.verify import launch as launches
-from harness.framework.verify import measurements, quotes
+from harness.framework.verify import measurements, progress, quotes
 from harness.framework.verify.cache import VerificationCache
 from harness.framework.verify.chain import Chain, check_chain
 from harness.framework.verify.context import Context
@@ -50,10 +50,10 @@ def verify(
     except ParseError as error:
         failures.add("envelope.format", str(error))
         begin("done")
-        return _result(context, _Findings())
+        return _result(context, _Findings(), challenge)
     findings = _Findings()
     begin("chain")
-    public = _check_key(decoded, challenge, findings, context)
+    public = findings.key = _check_key(decoded, challenge, findings, context)
     begin("quote_check")
     if public is not None:
         findings.quote = quotes.check_quote(decoded, public, challenge.nonce, context)
@@ -74,13 +74,14 @@ def verify(
         launches.check_fresh_policy(findings.fresh, context)
     _check_freshness(decoded, challenge, findings, context)
     begin("done")
-    return _result(context, findings)
+    return _result(context, findings, challenge)
 
 
 class _Findings:
     """What the stages found, each None until its signatures could be checked."""
 
     def __init__(self) -> None:
+        self.key: PublicArea | None = None
         self.chain: Chain | None = None
         self.launch: Launch | None = None
         self.fresh: TeeTrust | None = None
@@ -151,24 +152,26 @@ def _check_freshness(
         f"the challenge was issued at {challenge.issued_s:.0f}, it is {now_s:.0f}",
     )
     previous = challenge.previous
-    if findings.quote is None or previous is None:
+    if findings.quote is None or findings.key is None or previous is None:
         return
-    quotes.check_progress(findings.quote.info, previous, failures)
-    # A reboot starts the list again.
-    if findings.quote.info.reset_count == previous.reset_count:
-        measurements.check_ima_progress(findings.ima.entries, previous.ima_entries, failures)
+    now = progress.Standing(findings.key.name, findings.quote.info, findings.ima.entries)
+    for failure in progress.check(previous, now, now_s, accept_reset=context.policy.accept_reset):
+        failures.add(failure.id, failure.detail)
 
 
-def _result(context: Context, findings: _Findings) -> AttestationResult:
+def _result(context: Context, findings: _Findings, challenge: Challenge) -> AttestationResult:
     found = tuple(context.failures.found)
     launch, quote = findings.launch, findings.quote
     named = launch is not None and launch.valid
     report = launch.tee.report if launch is not None and launch.tee.bound else None
     trusted = quote is not None and quote.trusted
     state = None
-    if quote is not None and not found:
-        info = quote.info
-        state = Previous(info.reset_count, info.restart_count, info.clock, findings.ima.entries)
+    if quote is not None and findings.key is not None and not found:
+        info, name = quote.info, findings.key.name
+        state = Previous(
+            info.reset_count, info.restart_count, info.clock, findings.ima.entries,
+            name, challenge.issued_s,
+        )  # fmt: skip
     return AttestationResult(
         accepted=not found,
         failures=found,
@@ -180,4 +183,5 @@ def _result(context: Context, findings: _Findings) -> AttestationResult:
         ima_entries=findings.ima.entries if trusted else 0,
         containers=findings.ima.containers if trusted else (),
         state=state,
+        host_key=launch.host_key if launch and named else b"",
     )

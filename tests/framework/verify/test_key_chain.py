@@ -11,6 +11,7 @@ from harness.framework.evidence import binding
 
 from .world import (
     AK_ATTRIBUTES,
+    NOW,
     CertificateSpec,
     World,
     ids,
@@ -140,6 +141,12 @@ def test_t05_revocation(world: World) -> None:
     assert found(require_crl=False) == set()
     stale = revocation_list(key, end=-dt.timedelta(seconds=1))
     assert found(stale) == {"chain.revocation.stale"}
+    late = world.policy(crls=(stale,), crl_grace_s=2)
+    assert ids(judge(world, evidence, late)) == set()
+    assert ids(judge(world, evidence, late, now_s=NOW + 2)) == {"chain.revocation.stale"}
+    stale_and_revoked = revocation_list(key, (host.serial,), end=-dt.timedelta(seconds=1))
+    late = world.policy(crls=(stale_and_revoked,), crl_grace_s=2)
+    assert ids(judge(world, evidence, late)) == {"chain.revoked"}
     assert found(revocation_list(other_key())) == {"chain.revocation.signature"}
     leaf = world.leaf_spec()
     by_host = revocation_list(world.host_key, (leaf.serial,), issuer="host-a")
