@@ -51,7 +51,7 @@ def test_real_report_verifies_from_hygons_root(
 
 def test_registry_knows_csv_and_nothing_it_cannot_check() -> None:
     assert isinstance(verifier("csv"), CsvVerifier)
-    assert verifier("snp") is None
+    assert verifier("sgx") is None
 
 
 def test_flipped_bits_of_the_real_page_are_refused(

@@ -6,6 +6,8 @@ policy names differs.
 
 import hmac
 from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
 
 import msgspec
 
@@ -35,7 +37,6 @@ class CsvVerifier:
 
     tee = "csv"
     rules_type = CsvRules
-    roots: Mapping[str, bytes] = {}
     failures: Mapping[str, str] = {
         "tee.csv.format": "a CSV report or certificate can't be read",
         "tee.chain.root": "the processor vendor's root isn't self-signed",
@@ -44,6 +45,11 @@ class CsvVerifier:
         "tee.chain.pek": "the platform's key isn't signed by the chip's",
         "tee.report.mac": "the report's MAC is wrong",
     }
+
+    @property
+    def roots(self) -> Mapping[str, bytes]:
+        """See TeeVerifier: ``hygon``."""
+        return {"hygon": _pinned()}
 
     def verify(
         self,
@@ -74,6 +80,12 @@ class CsvVerifier:
 
 
 VERIFIERS = (CsvVerifier(),)
+
+
+@cache
+def _pinned() -> bytes:
+    file = resources.files("harness.framework.tee") / "roots" / "hygon_hrk.cert"
+    return file.read_bytes()
 
 
 def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeReport:
