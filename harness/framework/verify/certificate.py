@@ -115,6 +115,9 @@ def is_list_of(revocation: RevocationFacts, issuer: CertificateFacts) -> bool:
 
 def _certificate_facts(der: bytes) -> CertificateFacts:
     certificate = x509.load_der_x509_certificate(der)
+    # Otherwise the count of unused bits, which nobody signs, could be changed in some certificates.
+    if not der.endswith(b"\0" + certificate.signature):
+        raise ParseError("certificate", "the signature has unused bits, expected whole bytes")
     extensions = certificate.extensions
     key = certificate.public_key()
     digest = certificate.signature_hash_algorithm

@@ -169,7 +169,13 @@ def revocation_list(
 class World:
     """Makes evidence that is accepted; tests change one thing and expect one failure."""
 
-    def __init__(self, processor: SoftwareProcessor, *, rsa_ak: bool = False) -> None:
+    def __init__(
+        self,
+        processor: SoftwareProcessor,
+        *,
+        rsa_ak: bool = False,
+        logs: tuple[BootLog, ImaLog] | None = None,
+    ) -> None:
         self.processor = processor
         self.root_key, self.host_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         self.ak: PrivateKey = (
@@ -178,8 +184,7 @@ class World:
             else ec.generate_private_key(ec.SECP256R1())
         )
         self.nonce = bytes(range(32))
-        self.boot: BootLog = boot_event_log(7)
-        self.ima: ImaLog = ima_log(50, 7)
+        self.boot, self.ima = logs or (boot_event_log(7), ima_log(50, 7))
         self.pcrs = {pcr: v for pcr, v in pcrs_after(self.boot.extends).items() if pcr < 10}
         self.pcrs[10] = bytes(32)
         for template_hash in self.ima.template_hashes_sha256:

@@ -93,9 +93,9 @@ def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeRep
         report = csv_format.parse_report(page)
     except ParseError as error:
         raise TeeVerificationError("tee.csv.format", str(error)) from None
-    # Four SM2 verifications that are the same for every report of a chip.
+    # Four SM2 verifications, the same for every report of a chip; the first two for all chips.
     key = hash_of("csv pek", root, certificates, report.pek)
-    pek = memo(key, lambda: _valid_pek(root, certificates, report.pek))
+    pek = memo(key, lambda: _valid_pek(root, certificates, report.pek, memo))
     _check_signature(report, pek)
     return TeeReport(
         tee="csv",
@@ -107,7 +107,7 @@ def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeRep
     )
 
 
-def _valid_pek(root: bytes, certificates: bytes, pek_raw: bytes) -> Certificate:
+def _valid_pek(root: bytes, certificates: bytes, pek_raw: bytes, memo: Memo) -> Certificate:
     """The PEK, if the chain from ``root`` down to it holds."""
     split = csv_format.CA_SIZE
     try:
@@ -117,14 +117,16 @@ def _valid_pek(root: bytes, certificates: bytes, pek_raw: bytes) -> Certificate:
         pek = csv_format.parse_certificate(pek_raw)
     except ParseError as error:
         raise TeeVerificationError("tee.csv.format", str(error)) from None
-    _check_issued(hrk, hrk, csv_format.USAGE_HRK, "root")
-    _check_issued(hsk, hrk, csv_format.USAGE_HSK, "hsk")
-    _check_issued(cek, hsk, csv_format.USAGE_CEK, "cek")
-    _check_issued(pek, cek, csv_format.USAGE_PEK, "pek")
+    _check_issued(hrk, hrk, csv_format.USAGE_HRK, "root", memo)
+    _check_issued(hsk, hrk, csv_format.USAGE_HSK, "hsk", memo)
+    _check_issued(cek, hsk, csv_format.USAGE_CEK, "cek", memo)
+    _check_issued(pek, cek, csv_format.USAGE_PEK, "pek", memo)
     return pek
 
 
-def _check_issued(certificate: Certificate, issuer: Certificate, usage: int, name: str) -> None:
+def _check_issued(
+    certificate: Certificate, issuer: Certificate, usage: int, name: str, memo: Memo
+) -> None:
     failure = f"tee.chain.{name}"
     if certificate.usage != usage or certificate.algorithm != csv_format.ALGORITHM_SM2_SA:
         raise TeeVerificationError(
@@ -140,10 +142,16 @@ def _check_issued(certificate: Certificate, issuer: Certificate, usage: int, nam
     others = {slot.usage for slot in certificate.signatures} - {issuer.usage}
     if len(ours) != 1 or not others <= ({csv_format.USAGE_OCA} if name == "pek" else set()):
         raise TeeVerificationError(failure, "is not signed by its issuer once and nobody else")
-    if ours[0].algorithm != csv_format.ALGORITHM_SM2_SA or not sm2.verify(
-        issuer.public, issuer.user_id, certificate.signed, ours[0].signature
+    if ours[0].algorithm != csv_format.ALGORITHM_SM2_SA or not memo(
+        _issued_key(certificate, issuer, ours[0].signature),
+        lambda: sm2.verify(issuer.public, issuer.user_id, certificate.signed, ours[0].signature),
     ):
         raise TeeVerificationError(failure, "no valid signature of its issuer")
+
+
+def _issued_key(certificate: Certificate, issuer: Certificate, signature: sm2.Signature) -> bytes:
+    numbers = b"".join(number.to_bytes(32) for number in signature)
+    return hash_of("csv issued", issuer.public, issuer.user_id, certificate.signed, numbers)
 
 
 def _check_signature(report: Report, pek: Certificate) -> None:
