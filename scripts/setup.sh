@@ -104,8 +104,8 @@ install_packages() {
 }
 
 fingerprint() {
-    { cat "$LOCK" pyproject.toml setup.py harness/framework/vtpm/serve.c \
-        harness/framework/vtpm/native_build.py "$PACKAGES" scripts/setup.sh && echo "$ROOT $python"; } |
+    { cat "$LOCK" pyproject.toml setup.py harness/framework/*/*.c harness/framework/*/*.h \
+        harness/framework/*/native_build.py "$PACKAGES" scripts/setup.sh && echo "$ROOT $python"; } |
         sha256sum | cut -d' ' -f1
 }
 

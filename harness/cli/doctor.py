@@ -113,6 +113,12 @@ NEEDS: dict[str, tuple[Need, ...]] = {
             "(make setup)",
             "(make setup)",
         ),
+        Need(
+            "compiled replay",
+            _module("harness.framework.evidence._native"),
+            "(make setup)",
+            "(make setup)",
+        ),
     ),
     "qemu": (
         Need(

@@ -87,11 +87,6 @@ def parse_aggregates(entry: ImaEntry) -> dict[int, Aggregate]:
     return found
 
 
-def fold(aggregate: bytes, extended: bytes) -> bytes:
-    """A domain's aggregate after one more entry; a domain begins with 32 zero bytes."""
-    return sha256(aggregate + extended).digest()
-
-
 def _text(entry: ImaEntry) -> str:
     """The record's text, if the entry's digest is of it."""
     if (entry.algorithm, entry.digest) != ("sha256", sha256(entry.extra).digest()):

@@ -4,8 +4,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from harness.framework.verify.policy import Policy
-
 T = TypeVar("T")
 
 
@@ -16,11 +14,9 @@ class VerificationCache:
     bindings are checked every time. Not for use by several threads at once.
     """
 
-    def __init__(self, max_results: int = 4096, max_policies: int = 8) -> None:
+    def __init__(self, max_results: int = 4096) -> None:
         self._results: OrderedDict[bytes, object] = OrderedDict()
         self._max_results = max_results
-        self._ima_entries: OrderedDict[str, dict[bytes, bytes]] = OrderedDict()
-        self._max_policies = max_policies
 
     def memo(self, key: bytes, check: Callable[[], T], /) -> T:
         """See :class:`harness.framework.evidence.memo.Memo`."""
@@ -32,14 +28,3 @@ class VerificationCache:
         if len(self._results) > self._max_results:
             self._results.popitem(last=False)
         return result
-
-    def ima_entries(self, policy: Policy) -> dict[bytes, bytes]:
-        """The IMA entries that ``policy`` accepted before; ``ima_replay.replay`` adds to them.
-
-        They can't outgrow the policy: only what it names is accepted.
-        """
-        entries = self._ima_entries.setdefault(policy.digest, {})
-        self._ima_entries.move_to_end(policy.digest)
-        if len(self._ima_entries) > self._max_policies:
-            self._ima_entries.popitem(last=False)
-        return entries

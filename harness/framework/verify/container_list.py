@@ -15,6 +15,7 @@ from harness.framework.evidence import ima_domains, ima_log
 from harness.framework.evidence.ima_domains import Aggregate
 from harness.framework.evidence.ima_log import IMA_NS, REDACTED, ImaEntry
 from harness.framework.evidence.ima_replay import Problem
+from harness.framework.evidence.ima_walk import AllowedFiles
 from harness.framework.verify.containers import Container, ContainerCheck, judge_file
 from harness.framework.verify.failures import Failure, FailureList
 from harness.framework.verify.measurements import replay_list
@@ -52,7 +53,7 @@ def verify_container_list(
     try:
         entries = _own_entries(own, domain, policy.containers, failures)
         check = _TenantCheck(policy.containers, domain, entries)
-        result = replay_list(redacted, quoted, dict(start or {}), policy, check, {})
+        result = replay_list(redacted, quoted, dict(start or {}), policy, check)
     except ParseError as error:
         failures.add("ima.log.format", str(error))
         return ContainerListResult(False, tuple(failures.found), None)
@@ -97,8 +98,8 @@ class _TenantCheck(ContainerCheck):
         self._entries = 0
         self._sealed_entries = 0
 
-    def accept(self, line: bytes) -> bytes | None:  # noqa: ARG002 - set by the protocol
-        """Every entry is judged: a list to redact is short of what makes it worth a fast path."""
+    def _accepted_files(self, name: str) -> AllowedFiles | None:  # noqa: ARG002 - as inherited
+        """None: an entry that isn't redacted has no place in this list."""
         return None
 
     def judge(self, entry: ImaEntry, where: str) -> Problem | None:
@@ -113,7 +114,7 @@ class _TenantCheck(ContainerCheck):
         if domain is None:
             return Problem("ima.domain.unknown", f"{where} names domain {self._domain}")
         self._next += 1
-        domain.add(own.extended)
+        domain.measured.add(own.extended)
         return judge_file(own, domain.files, f"own entry {self._next - 1} ({own.path!r})")
 
     def unsealed(self) -> list[Problem]:

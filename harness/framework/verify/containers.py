@@ -1,18 +1,16 @@
 """The rules for containers: who made each, what it may run, and that nothing of it is missing."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 
 import msgspec
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import ima_domains
-from harness.framework.evidence.ima_domains import OVERFLOW_DOMAIN, Aggregate, Creation, fold
+from harness.framework.evidence.ima_domains import OVERFLOW_DOMAIN, Aggregate, Creation
 from harness.framework.evidence.ima_log import IMA_NS, ImaEntry
-from harness.framework.evidence.ima_replay import Problem, data_of_line, file_of_line
+from harness.framework.evidence.ima_replay import Problem
+from harness.framework.evidence.ima_walk import AllowedFiles, DomainList, DomainLists
 from harness.framework.verify.policy import ContainerRules, Files
-
-_DOMAIN_AT = slice(-24, -16)
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -25,35 +23,27 @@ class Container(msgspec.Struct, frozen=True):
 
 
 class Domain:
-    """A container while its list is replayed; ``files`` is None where the policy has no list.
+    """A container while its list is replayed; ``files`` is None where the policy has no list."""
 
-    ``aggregates`` has the aggregate after each of its entries.
-    """
+    __slots__ = ("files", "measured", "name", "sealed")
 
-    __slots__ = ("aggregates", "files", "name", "sealed")
-
-    def __init__(self, name: str, files: Files | None) -> None:
+    def __init__(self, name: str, files: Files | None, measured: DomainList) -> None:
         self.name = name
         self.files = files
-        self.aggregates: list[bytes] = []
+        self.measured = measured
         self.sealed = 0
-
-    def add(self, extended: bytes) -> None:
-        """Count an entry."""
-        before = self.aggregates[-1] if self.aggregates else bytes(32)
-        self.aggregates.append(fold(before, extended))
 
     def check_seal(self, sealed: Aggregate) -> Problem | None:
         """Hold a sealed line against the entries, and note how far it reaches."""
         if sealed.algorithm != "sha256":
             return Problem("ima.aggregate.hash", f"{self.name}: sealed with {sealed.algorithm}")
-        if not self.sealed <= sealed.entries <= len(self.aggregates):
+        if not self.sealed <= sealed.entries <= len(self.measured):
             return Problem(
                 "ima.aggregate.mismatch",
                 f"{self.name}: {sealed.entries} entries are sealed, the list has "
-                f"{len(self.aggregates)}, and {self.sealed} were sealed before",
+                f"{len(self.measured)}, and {self.sealed} were sealed before",
             )
-        digest = self.aggregates[sealed.entries - 1] if sealed.entries else bytes(32)
+        digest = self.measured.aggregate(sealed.entries)
         if digest != sealed.digest:
             return Problem(
                 "ima.aggregate.mismatch",
@@ -97,22 +87,10 @@ class ContainerCheck:
 
     def __init__(self, rules: ContainerRules) -> None:
         self.pcr = rules.pcr
+        self.lists = DomainLists()
         self.managers = Managers(rules.managers)
         self._rules = rules
         self._domains: dict[int, Domain] = {}
-
-    def accept(self, line: bytes) -> bytes | None:
-        """What a container's entry extends, if it is an allowed file of a known container."""
-        domain = self._domains.get(int.from_bytes(line[_DOMAIN_AT], "little"))
-        found = file_of_line(line)
-        if domain is None or domain.files is None or found is None:
-            return None
-        path, digest = found
-        if digest not in domain.files.get(path, ()):
-            return None
-        extended = sha256(data_of_line(line)).digest()
-        domain.add(extended)
-        return extended
 
     def judge(self, entry: ImaEntry, where: str) -> Problem | None:
         """Why a container's entry isn't acceptable."""
@@ -122,7 +100,7 @@ class ContainerCheck:
         domain = self._domains.get(number)
         if domain is None:
             return Problem("ima.domain.unknown", f"{where} names domain {number}")
-        domain.add(entry.extended)
+        domain.measured.add(entry.extended)
         return judge_file(entry, domain.files, f"{where} of container {domain.name!r}")
 
     def record(self, entry: ImaEntry) -> Problem | None:
@@ -138,7 +116,7 @@ class ContainerCheck:
         """What was found, in the order of creation."""
         return tuple(
             Container(
-                number, domain.name, len(domain.aggregates), len(domain.aggregates) - domain.sealed
+                number, domain.name, len(domain.measured), len(domain.measured) - domain.sealed
             )
             for number, domain in self._domains.items()
         )
@@ -159,13 +137,15 @@ class ContainerCheck:
             for container in found
         ]
 
+    def _accepted_files(self, name: str) -> AllowedFiles | None:
+        """What entries of a container of this name are accepted for, without :meth:`judge`."""
+        return self._rules.table_of(name)
+
     def _create(self, made: Creation) -> Problem | None:
         if made.domain in self._domains:
             return Problem("ima.domain.duplicate", f"domain {made.domain} is created twice")
-        rules = self._rules
-        self._domains[made.domain] = Domain(
-            made.name, rules.per_container.get(made.name, rules.files)
-        )
+        measured = self.lists.add(made.domain, self._accepted_files(made.name))
+        self._domains[made.domain] = Domain(made.name, self._rules.files_of(made.name), measured)
         if made.domain == OVERFLOW_DOMAIN:
             return Problem("ima.domain.overflow", "more containers than the kernel tells apart")
         return self.managers.check(made)

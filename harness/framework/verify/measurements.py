@@ -79,13 +79,12 @@ def replay_ima_log(
     log: bytes,
     quoted: dict[int, bytes],
     events: list[BootEvent],
-    accepted: dict[bytes, bytes],
     context: Context,
 ) -> MeasuredList:
     """Check the log's quoted prefix and every entry in it.
 
     ``events`` are those of the boot: a boot stub may have extended the containers' PCR before the
-    kernel. ``accepted`` is what ``ima_replay.replay`` remembers for this policy.
+    kernel.
     """
     failures, policy = context.failures, context.policy
     if not failures.require(bool(log), "ima.log.missing", "no IMA log"):
@@ -93,7 +92,7 @@ def replay_ima_log(
     check = ContainerCheck(policy.containers) if policy.containers else None
     try:
         start = boot_event_log.replay(events)
-        result = replay_list(log, quoted, start, policy, check, accepted)
+        result = replay_list(log, quoted, start, policy, check)
     except ParseError as error:
         failures.add("ima.log.format", str(error))
         return MeasuredList()
@@ -117,7 +116,6 @@ def replay_list(
     start: dict[int, bytes],
     policy: Policy,
     check: ContainerCheck | None,
-    accepted: dict[bytes, bytes],
 ) -> ImaReplay:
     """Replay a list, judging its entries by ``policy``, and those of containers by ``check``.
 
@@ -128,12 +126,12 @@ def replay_list(
     def judge(number: int, entry: ImaEntry) -> Problem | None:
         return _judge(number, entry, aggregate, policy, check)
 
-    allowed = policy.plain_files if "ima-ng" in policy.ima_templates else {}
+    allowed = policy.plain_files
     if check is None:
-        return ima_replay.replay(log, value, allowed, judge, accepted)
+        return ima_replay.replay(log, value, allowed, judge)
     both = (value, quoted.get(check.pcr, b""))
     begin = start.get(check.pcr, _ZERO)
-    return ima_replay.replay_domains(log, both, begin, allowed, judge, accepted, check)
+    return ima_replay.replay_domains(log, both, begin, allowed, judge, check)
 
 
 def _boot_aggregate(quoted: dict[int, bytes]) -> bytes | None:

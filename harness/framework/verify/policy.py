@@ -10,6 +10,7 @@ import msgspec
 from harness.framework import tee
 from harness.framework.errors import PolicyError
 from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE
+from harness.framework.evidence.ima_walk import AllowedFiles
 
 _MAX_POLICY_SIZE = 256 * 1024 * 1024
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
@@ -30,7 +31,7 @@ class TeeRoot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Files = Mapping[str, tuple[bytes, ...]]
 
 
-class ContainerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ContainerRules(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     """Which containers may run. Digests are SHA-256, by path.
 
     ``managers`` are the programs that may make containers (and run on the host). A container whose
@@ -44,6 +45,24 @@ class ContainerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_container: dict[str, dict[str, tuple[bytes, ...]]] = {}
     max_unsealed: Annotated[int, msgspec.Meta(ge=0)] = 0
     pcr: Annotated[int, msgspec.Meta(ge=8, le=15)] = 11
+
+    def files_of(self, name: str) -> Files | None:
+        """What a container of this name may use; None: it may not run."""
+        return self.per_container.get(name, self.files)
+
+    def table_of(self, name: str) -> AllowedFiles | None:
+        """:meth:`files_of` in the form that replays fast, made when it is first asked for."""
+        files = self.files_of(name)
+        if files is None:
+            return None
+        key = name if name in self.per_container else None
+        if key not in self._tables:
+            self._tables[key] = AllowedFiles(files)
+        return self._tables[key]
+
+    @cached_property
+    def _tables(self) -> dict[str | None, AllowedFiles]:
+        return {}
 
 
 class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
@@ -116,10 +135,11 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
         return {root: _root_bytes(root) for root in self.tee_roots}
 
     @cached_property
-    def plain_files(self) -> Files:
+    def plain_files(self) -> AllowedFiles:
         """``ima`` without the container managers, whose entries are needed for more."""
         managers = self.containers.managers if self.containers else {}
-        return {path: digests for path, digests in self.ima.items() if path not in managers}
+        files = {path: digests for path, digests in self.ima.items() if path not in managers}
+        return AllowedFiles(files, self.ima_templates)
 
 
 def _rules(kind: str, given: Any, rules_type: type[msgspec.Struct]) -> msgspec.Struct:

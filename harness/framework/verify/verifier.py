@@ -60,11 +60,8 @@ def verify(
     if policy.scheme == "chain":
         quotes.check_deep_quote(decoded, challenge.nonce, findings.chain, context)
     begin("replay")
-    accepted = cache.ima_entries(policy) if cache else {}
     events = measurements.replay_boot_log(decoded.boot_log, decoded.pcr_values, context)
-    findings.ima = measurements.replay_ima_log(
-        decoded.ima_log, decoded.pcr_values, events, accepted, context
-    )
+    findings.ima = measurements.replay_ima_log(decoded.ima_log, decoded.pcr_values, events, context)
     begin("policy")
     measurements.check_boot_events(events, context)
     quotes.check_nonzero(decoded.pcr_values, context)

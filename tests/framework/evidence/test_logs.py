@@ -15,7 +15,10 @@ from harness.framework.errors import ParseError
 from harness.framework.evidence import boot_event_log, ima_replay
 from harness.framework.evidence.ima_log import ImaEntry
 from harness.framework.evidence.ima_replay import Problem
+from harness.framework.evidence.ima_walk import AllowedFiles
 from harness.workloads import logs
+
+NOTHING = AllowedFiles({})
 
 
 def accept(_number: int, _entry: ImaEntry) -> Problem | None:
@@ -95,11 +98,11 @@ def test_ima_replay_equals_evmctl(entries: int, tmp_path: Path) -> None:
     for template_hash in log.template_hashes_sha256:
         value = hashlib.sha256(value + template_hash).digest()
     assert f"succeed at entry {entries}" in evmctl(tmp_path / "ima", value, tmp_path)
-    result = ima_replay.replay(log.binary, value, {}, accept, {})
+    result = ima_replay.replay(log.binary, value, NOTHING, accept)
     assert (result.matched, result.entries) == (True, entries)
     wrong = bytes(31) + b"\1"
     assert "Failed to match" in evmctl(tmp_path / "ima", wrong, tmp_path)
-    assert not ima_replay.replay(log.binary, wrong, {}, accept, {}).matched
+    assert not ima_replay.replay(log.binary, wrong, NOTHING, accept).matched
 
 
 def sized(data: bytes) -> bytes:
@@ -130,7 +133,7 @@ def test_every_template_replays_as_in_evmctl(
     for data in datas:
         value = hashlib.sha256(value + hashlib.sha256(data).digest()).digest()
     assert f"succeed at entry {len(datas)}" in evmctl(tmp_path / "ima", value, tmp_path)
-    result = ima_replay.replay(log, value, {}, accept, {})
+    result = ima_replay.replay(log, value, NOTHING, accept)
     assert (result.matched, result.entries) == (True, len(datas))
 
 
@@ -140,7 +143,7 @@ def test_every_template_is_read() -> None:
     def watch(_number: int, found: ImaEntry) -> None:
         seen.append(found)
 
-    ima_replay.replay(NEW_LOG + OLD_ENTRY, b"", {}, watch, {})
+    ima_replay.replay(NEW_LOG + OLD_ENTRY, b"", NOTHING, watch)
     assert [e.template for e in seen] == ["ima-ng", "ima-sig", "ima-buf", "ima"]
     assert [e.path for e in seen] == ["/bin/a"] * 3 + ["/bin/old"]
     assert [e.digest for e in seen] == [b"d" * 32] * 3 + [b"s" * 20]
@@ -149,26 +152,23 @@ def test_every_template_is_read() -> None:
 
 def test_fast_path_gives_what_the_parser_gives() -> None:
     log = logs.ima_log(300, 5)
-    accepted: dict[bytes, bytes] = {}
-    results = [
-        ima_replay.replay(log.binary, bytes(32), allowed, refuse, accepted)
-        for allowed in ({}, log.allowed, log.allowed)
-    ]
-    slow, cold, warm = results
+    allowed = AllowedFiles(log.allowed)
+    slow, cold, warm = (
+        ima_replay.replay(log.binary, bytes(32), table, refuse)
+        for table in (NOTHING, allowed, allowed)
+    )
     assert len(slow.problems) == ima_replay.MAX_REPORTED
     assert (cold.entries, cold.problems) == (300, ())
     assert cold == warm
-    assert len(accepted) == 299
-    assert set(accepted.values()) == set(log.template_hashes_sha256[1:])
 
 
 @pytest.mark.parametrize("path", [b"", b"no zero"])
 def test_fast_path_leaves_malformed_paths_to_the_parser(path: bytes) -> None:
     data = sized(b"sha256:\0" + b"d" * 32) + sized(path)
     log = entry(b"ima-ng", NG) + entry(b"ima-ng", data)
-    allowed = {"": [b"d" * 32], "no zero": [b"d" * 32], "no zer": [b"d" * 32]}
+    allowed = AllowedFiles({name: [b"d" * 32] for name in ("", "no zero", "no zer")})
     with pytest.raises(ParseError, match="malformed"):
-        ima_replay.replay(log, b"", allowed, accept, {})
+        ima_replay.replay(log, b"", allowed, accept)
 
 
 def test_prefix_of_each_length_matches_at_its_length() -> None:
@@ -176,7 +176,7 @@ def test_prefix_of_each_length_matches_at_its_length() -> None:
     value = bytes(32)
     for length, template_hash in enumerate(log.template_hashes_sha256, 1):
         value = hashlib.sha256(value + template_hash).digest()
-        result = ima_replay.replay(log.binary, value, log.allowed, accept, {})
+        result = ima_replay.replay(log.binary, value, AllowedFiles(log.allowed), accept)
         assert (result.matched, result.entries) == (True, length)
 
 
@@ -200,15 +200,15 @@ def test_boot_log_parser_raises_only_parse_errors(at: int, noise: bytes, removed
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(IMA)), st.binary(max_size=12), st.integers(0, 12))
 def test_ima_parser_raises_only_parse_errors(at: int, noise: bytes, removed: int) -> None:
-    allowed = logs.ima_log(30, 1).allowed
+    allowed = AllowedFiles(logs.ima_log(30, 1).allowed)
     log = IMA[:at] + noise + IMA[at + removed :]
     with contextlib.suppress(ParseError):
-        ima_replay.replay(log, bytes(32), allowed, refuse, {})
+        ima_replay.replay(log, bytes(32), allowed, refuse)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_pure_noise_is_a_parse_error_or_nothing(noise: bytes) -> None:
-    for parse in (boot_event_log.parse, lambda log: ima_replay.replay(log, b"", {}, accept, {})):
+    for parse in (boot_event_log.parse, lambda log: ima_replay.replay(log, b"", NOTHING, accept)):
         with contextlib.suppress(ParseError):
             parse(noise)

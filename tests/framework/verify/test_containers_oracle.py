@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.framework.evidence import ima_replay
+from harness.framework.evidence.ima_walk import AllowedFiles
 from harness.framework.verify.containers import ContainerCheck
 
 from .guest_list import demonstration
@@ -33,7 +34,7 @@ def test_both_pcrs_replay_as_in_evmctl(world: World, tmp_path: Path) -> None:
     check = ContainerCheck(rules())
     both = (quoted[10], quoted[11])
     result = ima_replay.replay_domains(
-        guest.binary, both, bytes(32), {}, lambda *_: None, {}, check
+        guest.binary, both, bytes(32), AllowedFiles({}), lambda *_: None, check
     )
     assert (result.matched, result.entries) == (True, len(guest.entries))
     told = evmctl(guest.binary, quoted, tmp_path)

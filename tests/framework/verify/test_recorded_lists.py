@@ -62,7 +62,7 @@ def whole(guest: Recorded) -> tuple[bool, set[str], tuple[Container, ...]]:
     policy = guest.policy()
     assert policy.containers is not None
     check = ContainerCheck(policy.containers)
-    result = replay_list(guest.log, guest.pcrs, {}, policy, check, {})
+    result = replay_list(guest.log, guest.pcrs, {}, policy, check)
     problems = [*result.problems, *check.unsealed()]
     return result.matched, {problem.id for problem in problems}, check.containers()
 
