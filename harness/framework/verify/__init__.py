@@ -1,5 +1,6 @@
 """Verification: a pure function from evidence, policy and time to a result."""
 
+from harness.framework.verify.boot_rules import BootRule, BootRules
 from harness.framework.verify.cache import VerificationCache
 from harness.framework.verify.container_list import ContainerListResult, verify_container_list
 from harness.framework.verify.containers import Container
@@ -20,6 +21,8 @@ __all__ = [
     "FAILURES",
     "STAGES",
     "AttestationResult",
+    "BootRule",
+    "BootRules",
     "Challenge",
     "Container",
     "ContainerListResult",

@@ -4,6 +4,8 @@ An id is ``part.what``; the part says where the evidence is wrong. Reports, test
 others rely on these names: add, never rename.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from harness.framework import tee
@@ -74,6 +76,14 @@ FAILURES: dict[str, str] = {
     "boot.log.format": "the boot event log can't be read",
     "boot.replay.mismatch": "the boot event log doesn't lead to the quoted PCR values",
     "boot.event.unknown": "an event isn't among the policy's reference values",
+    "boot.event.data": "an event's digest isn't of its data, where firmware hashes the data",
+    "boot.event.digest": "an event that the policy describes has another digest",
+    "boot.event.value": "a UEFI variable has another value than the policy's",
+    "boot.event.missing": "an event that the policy requires isn't in the boot event log",
+    "boot.secure_boot": "Secure Boot is off, or no event says that it is on",
+    "boot.separator.missing": "a PCR that must have a separator has none",
+    "boot.separator.repeated": "a PCR has more than one separator",
+    "boot.separator.value": "a separator tells of an error of the firmware",
     "ima.log.missing": "no IMA log",
     "ima.log.format": "the IMA log can't be read",
     "ima.replay.mismatch": "no prefix of the IMA log leads to the quoted PCR value",
@@ -123,6 +133,11 @@ class FailureList:
         if failure_id not in FAILURES:
             raise KeyError(failure_id)
         self.found.append(Failure(failure_id, detail))
+
+    def add_all(self, problems: Iterable[tuple[str, str]]) -> None:
+        """Add each of ``problems``, an id and what was found; KeyError as for :meth:`add`."""
+        for failure_id, detail in problems:
+            self.add(failure_id, detail)
 
     def require(self, condition: bool, failure_id: str, detail: str) -> bool:
         """Add one unless ``condition`` holds; gives ``condition`` back."""

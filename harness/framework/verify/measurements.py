@@ -1,15 +1,18 @@
 """Replay of the boot event log and the IMA log against the quoted PCR values."""
 
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from itertools import islice
 from typing import NamedTuple
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import boot_event_log, ima_replay
-from harness.framework.evidence.boot_event_log import EV_NO_ACTION, BootEvent
+from harness.framework.evidence.boot_event_log import ALG_SHA256, EV_NO_ACTION, BootEvent
 from harness.framework.evidence.ima_domains import RECORDS
 from harness.framework.evidence.ima_log import BOOT_AGGREGATE, IMA_PCR, ImaEntry
 from harness.framework.evidence.ima_replay import ImaReplay, Problem
 from harness.framework.evidence.memo import hash_of
+from harness.framework.verify.boot_rules import check_boot
 from harness.framework.verify.containers import Container, ContainerCheck
 from harness.framework.verify.context import Context
 from harness.framework.verify.policy import Policy
@@ -54,18 +57,23 @@ def replay_boot_log(log: bytes, quoted: dict[int, bytes], context: Context) -> l
 
 
 def check_boot_events(events: list[BootEvent], context: Context) -> None:
-    """Every event that was extended must be among the reference values of its PCR."""
-    allowed = context.policy.boot
-    if allowed is None:
-        return
-    unknown = [
-        f"PCR {event.pcr} {event.digests[boot_event_log.ALG_SHA256].hex()}"
-        for event in events
-        if event.kind != EV_NO_ACTION
-        and event.digests[boot_event_log.ALG_SHA256] not in allowed.get(event.pcr, ())
-    ]
-    for event in unknown[:_MAX_REPORTED]:
-        context.failures.add("boot.event.unknown", event)
+    """Every event that was extended must be one that the policy knows."""
+    policy = context.policy
+    if policy.boot is not None:
+        found = islice(_unknown_events(events, policy.boot), _MAX_REPORTED)
+        context.failures.add_all(found)
+    if policy.boot_rules is not None and events:
+        found = islice(check_boot(events, policy.boot_rules), _MAX_REPORTED)
+        context.failures.add_all(found)
+
+
+def _unknown_events(
+    events: list[BootEvent], allowed: Mapping[int, tuple[bytes, ...]]
+) -> Iterator[Problem]:
+    for event in events:
+        digest = event.digests.get(ALG_SHA256, b"")
+        if event.kind != EV_NO_ACTION and digest not in allowed.get(event.pcr, ()):
+            yield Problem("boot.event.unknown", f"PCR {event.pcr} {digest.hex()}")
 
 
 class MeasuredList(NamedTuple):

@@ -11,6 +11,7 @@ from harness.framework import tee
 from harness.framework.errors import PolicyError
 from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE
 from harness.framework.evidence.ima_walk import AllowedFiles
+from harness.framework.verify.boot_rules import BootRules
 
 _MAX_POLICY_SIZE = 256 * 1024 * 1024
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
@@ -77,7 +78,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     which a fresh report must have. ``tee_rules`` are the guest policies by kind of TEE (csv:
     ``CsvRules``). A service of ``relayed_measurements`` serves guests through a
     device on their host, so that without a fresh report nothing is known of them. ``boot`` are the
-    allowed SHA-256 event digests by PCR (None: replay only); ``ima`` the allowed digests by path.
+    allowed SHA-256 event digests by PCR, ``boot_rules`` say what each event may be (None: replay
+    only; with both, both must hold). ``ima`` are the allowed digests by path.
     ``containers``: None where no container may measure anything into a PCR of its own.
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
     """
@@ -97,6 +99,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     pcrs: tuple[_Pcr, ...] = tuple(range(11))
     nonzero_pcrs: tuple[_Pcr, ...] = (0, 10)
     boot: dict[int, tuple[bytes, ...]] | None = None
+    boot_rules: BootRules | None = None
     ima: dict[str, tuple[bytes, ...]] = {}
     ima_templates: tuple[str, ...] = ("ima-ng", "ima-sig")
     containers: ContainerRules | None = None

@@ -1,0 +1,246 @@
+"""Boots judged by event, with events as OVMF, GRUB and systemd's stub write them (T10, T15)."""
+
+import hashlib
+import json
+import struct
+import uuid
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.framework.errors import PolicyError
+from harness.framework.evidence import boot_event_log, boot_events, ccel
+from harness.framework.evidence.boot_event_log import BootEvent
+from harness.framework.verify import BootRule, BootRules, encode_policy, load_policy
+from harness.framework.verify.boot_rules import check_boot
+
+from .boot_logs import (
+    ACTION,
+    APPLICATION,
+    CRTM,
+    DRIVER_CONFIG,
+    GLOBAL,
+    GPT,
+    IPL,
+    NO_ACTION,
+    SEPARATOR,
+    VARIABLE_BOOT,
+    event,
+    header,
+    variable,
+)
+from .world import World, ids, judge
+
+CCEL = Path(__file__).parents[2] / "data" / "boot" / "CCEL_data_ovmf"
+DB_GUID = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
+DISK = "8a7bd3a2-9f3c-4b9f-8c65-0e6f2b1a1a11"
+GPT_DATA = b"EFI PART" + bytes(48) + uuid.UUID(DISK).bytes_le + bytes(28)
+SHIM, LINUX, INITRD = b"shim.efi", b"kernel", b"initrd"
+COMMAND = "linux /vmlinuz ro quiet"
+
+
+def sha(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+SECURE_BOOT = event(7, DRIVER_CONFIG, variable("SecureBoot", b"\1"))
+EVENTS = [
+    event(0, NO_ACTION, b"StartupLocality\0\3"),
+    event(0, CRTM, b"v1\0\0"),
+    SECURE_BOOT,
+    event(7, DRIVER_CONFIG, variable("db", b"certificates", DB_GUID)),
+    event(1, VARIABLE_BOOT, variable("BootOrder", b"\1\0\2\0"), hashed=b"\1\0\2\0"),
+    event(4, ACTION, b"Calling EFI Application from Boot Option"),
+    *(event(pcr, SEPARATOR, bytes(4)) for pcr in range(8)),
+    event(5, GPT, GPT_DATA),
+    event(4, APPLICATION, b"some device path", hashed=SHIM),
+    event(8, IPL, f"grub_cmd: {COMMAND}\0".encode(), hashed=COMMAND.encode()),
+    event(11, IPL, ".linux\0".encode("utf-16-le"), hashed=b".linux\0"),
+    event(11, IPL, ".linux\0".encode("utf-16-le"), hashed=LINUX),
+    event(11, IPL, ".initrd\0".encode("utf-16-le"), hashed=b".initrd\0"),
+    event(11, IPL, ".initrd\0".encode("utf-16-le"), hashed=INITRD),
+    event(12, IPL, "quiet\0".encode("utf-16-le")),
+]
+RULES = BootRules(
+    events=(
+        BootRule(0, "EV_S_CRTM_VERSION"),
+        BootRule(7, "EV_EFI_VARIABLE_DRIVER_CONFIG", "SecureBoot", value=b"\1"),
+        BootRule(7, "EV_EFI_VARIABLE_DRIVER_CONFIG", f"db-{DB_GUID}", value=b"certificates"),
+        BootRule(1, "EV_EFI_VARIABLE_BOOT", "BootOrder"),
+        BootRule(4, "EV_EFI_ACTION", texts=("Calling EFI Application from Boot Option",)),
+        BootRule(5, "EV_EFI_GPT_EVENT", DISK),
+        BootRule(4, "EV_EFI_BOOT_SERVICES_APPLICATION", digests=(sha(b"old"), sha(SHIM))),
+        BootRule(8, "EV_IPL", texts=(COMMAND,)),
+        BootRule(11, "EV_IPL", ".linux", digests=(sha(LINUX),)),
+        BootRule(11, "EV_IPL", ".initrd", digests=(sha(INITRD),)),
+        BootRule(12, "EV_IPL", texts=("quiet",)),
+        BootRule(14, "EV_IPL", optional=True),
+    )
+)
+
+
+def found(events: list[bytes], rules: BootRules = RULES) -> list[tuple[str, str]]:
+    log = boot_event_log.parse(header([0xB]) + b"".join(events))
+    return [(problem.id, problem.detail) for problem in check_boot(log, rules)]
+
+
+def with_event(number: int, *changed: bytes) -> list[bytes]:
+    return [*EVENTS[:number], *changed, *EVENTS[number + 1 :]]
+
+
+def test_boot_that_the_rules_describe_is_accepted() -> None:
+    assert found(EVENTS) == []
+    assert found([*EVENTS, event(14, IPL, b"MokList\0", hashed=b"keys")]) == []
+
+
+UNKNOWN, DATA = "boot.event.unknown", "boot.event.data"
+DIGEST, VALUE, MISSING = "boot.event.digest", "boot.event.value", "boot.event.missing"
+OFF = "boot.secure_boot"
+BAD: list[tuple[str, list[bytes], list[str]]] = [
+    ("Secure Boot off", with_event(2, event(7, DRIVER_CONFIG, variable("SecureBoot", b"\0"))),
+     [VALUE, MISSING, OFF]),
+    ("as OVMF says it", with_event(2, event(7, DRIVER_CONFIG, variable("SecureBoot", b""))),
+     [VALUE, MISSING, OFF]),
+    # The digest is that of an event which says that it is off.
+    ("Secure Boot claimed", with_event(2, event(7, DRIVER_CONFIG, variable("SecureBoot", b"\1"),
+     hashed=variable("SecureBoot", b"\0"))), [DATA, MISSING, OFF]),
+    ("another's SecureBoot",
+     with_event(2, event(7, DRIVER_CONFIG, variable("SecureBoot", b"\1", DB_GUID))), [OFF]),
+    ("variable torn", with_event(2, event(7, DRIVER_CONFIG, variable("SecureBoot", b"\1")[:-1])),
+     [UNKNOWN, MISSING, OFF]),
+    ("not measured", with_event(2), [MISSING, OFF]),
+    ("other db", with_event(3, event(7, DRIVER_CONFIG, variable("db", b"more", DB_GUID))),
+     [VALUE, MISSING]),
+    ("db of another vendor", with_event(3, event(7, DRIVER_CONFIG, variable("db", b"certificates"))),
+     [UNKNOWN, MISSING]),
+    ("other boot order", with_event(4, event(1, VARIABLE_BOOT, variable("BootOrder", b"\1\0"),
+     hashed=b"\2\0")), [DATA, MISSING]),
+    ("other shim", with_event(15, event(4, APPLICATION, b"some device path", hashed=b"evil")),
+     [DIGEST, MISSING]),
+    ("second program", [*EVENTS, event(4, APPLICATION, b"", hashed=b"evil")], [DIGEST]),
+    ("other disk", with_event(14, event(5, GPT, GPT_DATA[:56] + bytes(44))), [UNKNOWN, MISSING]),
+    ("disk claimed", with_event(14, event(5, GPT, GPT_DATA, hashed=bytes(100))), [DATA, MISSING]),
+    ("other command", with_event(16, event(8, IPL, f"grub_cmd: {COMMAND}\0".encode(), hashed=b"x")),
+     [DIGEST, MISSING]),
+    ("sections swapped", [*EVENTS[:18], EVENTS[20], EVENTS[19], EVENTS[18], *EVENTS[21:]],
+     [DIGEST, DIGEST, MISSING, MISSING]),
+    ("kernel not announced", with_event(17), [UNKNOWN, MISSING]),
+    ("more on the command line", with_event(21, event(12, IPL, "quiet init=/x\0".encode("utf-16-le"))),
+     [DIGEST, MISSING]),
+    ("event of another PCR", [*EVENTS, event(9, CRTM, b"v1\0\0")], [UNKNOWN]),
+    ("no separator", with_event(8), ["boot.separator.missing"]),
+    ("second separator", [*EVENTS, event(2, SEPARATOR, bytes(4))], ["boot.separator.repeated"]),
+    ("firmware error", with_event(8, event(2, SEPARATOR, b"\1\0\0\0")), ["boot.separator.value"]),
+    ("separator of other data", with_event(8, event(2, SEPARATOR, bytes(4), hashed=b"\1\0\0\0")),
+     [DATA]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("events", "expected"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+def test_every_other_boot_is_refused_for_its_reason(
+    events: list[bytes], expected: list[str]
+) -> None:
+    assert [failure for failure, _ in found(events)] == expected
+
+
+def test_the_detail_says_which_event() -> None:
+    off = with_event(2, event(7, DRIVER_CONFIG, variable("SecureBoot", b"\0")))
+    assert found(off)[:2] == [
+        (VALUE, "PCR 7 EV_EFI_VARIABLE_DRIVER_CONFIG SecureBoot is 00"),
+        (MISSING, "no event PCR 7 EV_EFI_VARIABLE_DRIVER_CONFIG SecureBoot"),
+    ]
+
+
+def test_separators_and_secure_boot_are_asked_for_by_default() -> None:
+    assert [failure for failure, _ in found([], BootRules())] == [
+        *["boot.separator.missing"] * 8, OFF,
+    ]  # fmt: skip
+    assert found([], BootRules(secure_boot=False, separators=())) == []
+
+
+def test_real_ovmf_events_have_the_digests_and_names_that_rules_rely_on() -> None:
+    """The vector's digests are SHA-384; the events' data and what of them is hashed are real."""
+    events = [
+        BootEvent(e.pcr, e.kind, {0xB: sha(e.data)}, e.data)
+        for e in ccel.parse(CCEL.read_bytes())[1:]
+        if hashlib.sha384(e.data).digest() == e.digests[0xC]
+    ]
+    names = [boot_events.parse_variable(e.data).name for e in events if e.kind == DRIVER_CONFIG]
+    assert names == ["SecureBoot", "PK", "KEK", "db", "dbx"]
+    boot_order = next(e for e in ccel.parse(CCEL.read_bytes()) if e.kind == VARIABLE_BOOT)
+    value = boot_events.parse_variable(boot_order.data).value
+    assert hashlib.sha384(value).digest() == boot_order.digests[0xC]
+    [problem] = [p for p in check_boot(events, BootRules(separators=())) if p.id == OFF]
+    assert "Secure Boot is on" in problem.detail  # OVMF measures it into PCR 7, TDX into RTMR 0
+
+
+def test_real_command_line_of_systemds_stub() -> None:
+    """From an event log of Fedora 37 in the tests of tpm2-tools."""
+    digest = "62cc3c5f754ef8711f11140d0ed199e1b36b9bdac7df0c261498f2b07d0f91eb"
+    texts = boot_events.digests_of_text(" console=ttyS0 console=tty0 efi=debug ")
+    assert bytes.fromhex(digest) in texts
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ({"pcr": 24, "type": "EV_IPL"}, "pcr"),
+        ({"pcr": 4, "type": "EV_IP"}, "PCR 4 EV_IP: no such event type"),
+        ({"pcr": 4, "type": "EV_IPL", "value": ""}, "value: only of a named variable"),
+        ({"pcr": 4, "type": "EV_EFI_BOOT_SERVICES_APPLICATION", "name": "shim"}, "name: events of"),
+        ({"pcr": 4, "type": "EV_IPL", "digest": ""}, "digest"),
+    ],
+)
+def test_rules_that_can_never_hold_are_refused(rule: dict[str, object], problem: str) -> None:
+    policy = {"scheme": "chain", "boot_rules": {"events": [rule]}}
+    with pytest.raises(PolicyError, match=problem):
+        load_policy(json.dumps(policy).encode())
+
+
+def test_rules_travel_in_the_policy_and_are_part_of_its_digest(world: World) -> None:
+    policy = world.policy(boot_rules=RULES)
+    assert load_policy(encode_policy(policy)) == policy
+    assert policy.digest != world.policy().digest
+
+
+def test_t10_the_verifier_judges_by_event(world: World) -> None:
+    kinds = sorted({(e.pcr, e.kind) for e in boot_event_log.parse(world.boot.log)[1:]})
+    rules = BootRules(
+        events=tuple(BootRule(pcr, boot_events.type_name(kind)) for pcr, kind in kinds),
+        secure_boot=False,
+    )
+    policy = world.policy(boot=None, boot_rules=rules)
+    assert ids(judge(world, policy=policy)) == set()
+    strict = msgspec.structs.replace(rules, secure_boot=True)
+    assert ids(judge(world, policy=world.policy(boot_rules=strict))) == {OFF}
+    fewer = msgspec.structs.replace(rules, events=rules.events[:-1])
+    assert ids(judge(world, policy=world.policy(boot_rules=fewer))) == {UNKNOWN}
+
+
+def test_t10_variable_changed_in_the_log_alone_is_caught(world: World) -> None:
+    """Data are not extended: the replay matches, and only the digest gives it away."""
+    log = world.boot.log
+    at = log.index("SecureBoot".encode("utf-16-le")) + 20
+    changed = log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :]
+    rules = BootRules(
+        events=tuple(
+            BootRule(pcr, boot_events.type_name(kind))
+            for pcr, kind in sorted({(e.pcr, e.kind) for e in boot_event_log.parse(log)[1:]})
+        ),
+        secure_boot=False,
+    )
+    evidence = world.evidence(boot_log=changed)
+    assert ids(judge(world, evidence)) == set()
+    assert ids(judge(world, evidence, world.policy(boot_rules=rules))) == {DATA}
+
+
+def test_a_name_too_long_or_not_utf16_is_no_variable() -> None:
+    guid = uuid.UUID(GLOBAL).bytes_le
+    for data in (
+        guid + struct.pack("<QQ", 2**63, 0),
+        guid + struct.pack("<QQ", 1, 2**60) + b"a\0",
+        guid + struct.pack("<QQ", 1, 0) + b"\0\xd8",
+    ):
+        with pytest.raises(Exception, match="UEFI_VARIABLE_DATA"):
+            boot_events.parse_variable(data)
