@@ -86,6 +86,7 @@ FAILURES: dict[str, str] = {
     "boot.separator.value": "a separator tells of an error of the firmware",
     "ima.log.missing": "no IMA log",
     "ima.log.format": "the IMA log can't be read",
+    "ima.log.start": "only the new part of the IMA log came, and what it goes on from isn't known",
     "ima.replay.mismatch": "no prefix of the IMA log leads to the quoted PCR value",
     "ima.replay.rollback": "the quoted prefix is shorter than the last accepted one",
     "ima.boot_aggregate.missing": "the IMA log doesn't start with boot_aggregate",

@@ -10,11 +10,13 @@ from harness.framework.evidence import boot_event_log, ima_replay
 from harness.framework.evidence.boot_event_log import ALG_SHA256, EV_NO_ACTION, BootEvent
 from harness.framework.evidence.ima_domains import RECORDS
 from harness.framework.evidence.ima_log import BOOT_AGGREGATE, IMA_PCR, ImaEntry
-from harness.framework.evidence.ima_replay import ImaReplay, Problem
+from harness.framework.evidence.ima_replay import ImaReplay, Problem, Start
 from harness.framework.evidence.memo import hash_of
 from harness.framework.verify.boot_rules import check_boot
 from harness.framework.verify.containers import Container, ContainerCheck
 from harness.framework.verify.context import Context
+from harness.framework.verify.failures import FailureList
+from harness.framework.verify.known_list import KnownList, ListEnd
 from harness.framework.verify.policy import Policy
 
 _MAX_REPORTED = 16
@@ -77,10 +79,15 @@ def _unknown_events(
 
 
 class MeasuredList(NamedTuple):
-    """The quoted prefix of an IMA list: its length, 0 without a match, and its containers."""
+    """The quoted prefix of an IMA list: its length, 0 without a match, and its containers.
+
+    ``end`` is None where the next replay can't begin there: an entry isn't acceptable, or there may
+    be containers.
+    """
 
     entries: int = 0
     containers: tuple[Container, ...] = ()
+    end: ListEnd | None = None
 
 
 def replay_ima_log(
@@ -88,34 +95,75 @@ def replay_ima_log(
     quoted: dict[int, bytes],
     events: list[BootEvent],
     context: Context,
+    known: KnownList | None = None,
+    *,
+    whole: bool = True,
 ) -> MeasuredList:
     """Check the log's quoted prefix and every entry in it.
 
     ``events`` are those of the boot: a boot stub may have extended the containers' PCR before the
-    kernel.
+    kernel. ``known`` is an accepted list that this one goes on from; it makes the replay shorter
+    and changes no answer. The log is ``whole`` and begins with its bytes, or is only what follows.
     """
     failures, policy = context.failures, context.policy
-    if not failures.require(bool(log), "ima.log.missing", "no IMA log"):
+    aggregate = _boot_aggregate(quoted)
+    if known and (known.policy, known.end.aggregate) != (policy.digest, aggregate):
+        known = None
+    if not whole and not failures.require(
+        known is not None, "ima.log.start", "the log goes on from a list that isn't known"
+    ):
+        return MeasuredList()
+    if not failures.require(bool(log or known), "ima.log.missing", "no IMA log"):
         return MeasuredList()
     check = ContainerCheck(policy.containers) if policy.containers else None
     try:
         start = boot_event_log.replay(events)
-        result = replay_list(log, quoted, start, policy, check)
+        result = _go_on(log, quoted, policy, known.end, whole=whole) if known else None
+        result = result or replay_list(log, quoted, start, policy, check)
     except ParseError as error:
         failures.add("ima.log.format", str(error))
         return MeasuredList()
+    if not _add_failures(result, check, failures):
+        return MeasuredList()
+    if check is not None:
+        return MeasuredList(result.entries, check.containers())
+    if result.problems or aggregate is None:
+        return MeasuredList(result.entries)
+    size = result.end if whole or known is None else known.end.size + result.end
+    end = ListEnd(aggregate, result.entries, size, quoted[IMA_PCR])
+    return MeasuredList(result.entries, (), end)
+
+
+def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: FailureList) -> bool:
+    """Say what is wrong with a list that was replayed; whether its prefix is the quoted one."""
     for problem in result.problems:
         failures.add(problem.id, problem.detail)
     pcrs = f"PCR {IMA_PCR}" if check is None else f"PCRs {IMA_PCR} and {check.pcr}"
-    if not failures.require(
+    matched = failures.require(
         result.matched,
         "ima.replay.mismatch",
         f"none of the {result.entries} prefixes leads to the quoted value of {pcrs}",
-    ):
-        return MeasuredList()
-    for problem in check.unsealed()[:_MAX_REPORTED] if check else ():
+    )
+    for problem in check.unsealed()[:_MAX_REPORTED] if check and matched else ():
         failures.add(problem.id, problem.detail)
-    return MeasuredList(result.entries, check.containers() if check else ())
+    return matched
+
+
+def _go_on(
+    log: bytes, quoted: dict[int, bytes], policy: Policy, end: ListEnd, *, whole: bool
+) -> ImaReplay | None:
+    """Replay what follows ``end``; None: the whole log's answer is another one."""
+    at = end.size if whole else 0
+    if quoted.get(IMA_PCR) == end.pcr:
+        return ImaReplay(True, end.entries, (), at)
+    begin = Start(end.entries, end.pcr, at)
+    try:
+        result = replay_list(log, quoted, {}, policy, None, begin)
+    except ParseError:
+        if whole:
+            return None
+        raise
+    return result if result.matched or not whole else None
 
 
 def replay_list(
@@ -124,10 +172,12 @@ def replay_list(
     start: dict[int, bytes],
     policy: Policy,
     check: ContainerCheck | None,
+    begin: Start | None = None,
 ) -> ImaReplay:
     """Replay a list, judging its entries by ``policy``, and those of containers by ``check``.
 
-    ``start`` are the PCR values when the kernel starts. Raises ParseError.
+    ``start`` are the PCR values when the kernel starts; without containers, ``begin`` is where the
+    list goes on. Raises ParseError.
     """
     aggregate, value = _boot_aggregate(quoted), quoted.get(IMA_PCR, b"")
 
@@ -136,10 +186,10 @@ def replay_list(
 
     allowed = policy.plain_files
     if check is None:
-        return ima_replay.replay(log, value, allowed, judge)
+        return ima_replay.replay(log, value, allowed, judge, begin)
     both = (value, quoted.get(check.pcr, b""))
-    begin = start.get(check.pcr, _ZERO)
-    return ima_replay.replay_domains(log, both, begin, allowed, judge, check)
+    first = start.get(check.pcr, _ZERO)
+    return ima_replay.replay_domains(log, both, first, allowed, judge, check)
 
 
 def _boot_aggregate(quoted: dict[int, bytes]) -> bytes | None:

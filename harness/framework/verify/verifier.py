@@ -14,6 +14,7 @@ from harness.framework.verify.cache import VerificationCache
 from harness.framework.verify.chain import Chain, check_chain
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
+from harness.framework.verify.known_list import KnownList
 from harness.framework.verify.launch import Launch, TeeTrust
 from harness.framework.verify.measurements import MeasuredList
 from harness.framework.verify.policy import Challenge, Policy, Previous
@@ -61,7 +62,11 @@ def verify(
         quotes.check_deep_quote(decoded, challenge.nonce, findings.chain, context)
     begin("replay")
     events = measurements.replay_boot_log(decoded.boot_log, decoded.pcr_values, context)
-    findings.ima = measurements.replay_ima_log(decoded.ima_log, decoded.pcr_values, events, context)
+    lists = cache.lists if cache and public else None
+    known = lists.find(policy.digest, public.name, decoded.ima_log) if lists and public else None
+    findings.ima = measurements.replay_ima_log(
+        decoded.ima_log, decoded.pcr_values, events, context, known
+    )
     begin("policy")
     measurements.check_boot_events(events, context)
     quotes.check_nonzero(decoded.pcr_values, context)
@@ -70,6 +75,9 @@ def verify(
     if findings.fresh is not None:
         launches.check_fresh_policy(findings.fresh, context)
     _check_freshness(decoded, challenge, findings, context)
+    if lists and public and findings.ima.end and not failures.found:
+        known = KnownList(policy.digest, findings.ima.end)
+        lists.keep(public.name, decoded.ima_log, known)
     begin("done")
     return _result(context, findings, challenge)
 

@@ -95,7 +95,7 @@ def values_of(log: bytes, prefix: int, containers: bool) -> tuple[bytes, ...]:
     return tuple(values) if containers else (values[0],)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(lists(), st.integers(0, 14), st.sets(st.sampled_from(["ima-ng", "ima-sig", "ima-buf"])))
 def test_replay_is_the_plain_one(log: bytes, prefix: int, templates: set[str]) -> None:
     quoted = values_of(log, prefix, containers=False)
@@ -113,7 +113,7 @@ def test_replay_is_the_plain_one(log: bytes, prefix: int, templates: set[str]) -
     assert outcome(compiled) == expected
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(lists(), st.integers(0, 14), st.sampled_from([11, 10, 12]))
 def test_replay_with_containers_is_the_plain_one(log: bytes, prefix: int, pcr: int) -> None:
     quoted = values_of(log, prefix, containers=True)
