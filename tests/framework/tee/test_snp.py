@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from harness.framework.errors import PolicyError
 from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.tee import vendor_certificate, verifier
-from harness.framework.tee.kinds.snp import MinimumTcb, SnpRules, SnpVerifier
+from harness.framework.tee.kinds.snp import SnpVerifier
 from harness.framework.tee.report import TeeVerificationError
 from harness.framework.tee.snp_format import parse_report
+from harness.framework.tee.snp_rules import MinimumTcb, SnpRules
 from harness.framework.verify.cache import VerificationCache
 
 from .snp_issuer import NOW, SPLS, Leaf, SnpVendor

@@ -1,13 +1,12 @@
 """Verification of AMD SEV-SNP reports: ARK → ASK → VCEK or ARK → ASVK → VLEK → report.
 
 Everything here reads only the report and its certificates; what a policy decides is in
-:class:`SnpRules`.
+:mod:`harness.framework.tee.snp_rules`.
 """
 
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
-from typing import Literal
 
 import msgspec
 from cryptography import x509
@@ -19,55 +18,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from harness.framework.errors import ParseError, PolicyError
 from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.evidence.memo import Memo, forgetful, hash_of
-from harness.framework.tee import snp_format, vendor_certificate
+from harness.framework.tee import snp_format, snp_rules, vendor_certificate
 from harness.framework.tee.report import TeeReport, TeeVerificationError
 from harness.framework.tee.snp_format import Endorsement, Report
+from harness.framework.tee.snp_rules import SnpRules
 from harness.framework.tee.vendor_certificate import ChainError, VendorCertificate
 
-POLICY_SMT, POLICY_ONE, POLICY_MIGRATE_MA, POLICY_DEBUG = 1 << 16, 1 << 17, 1 << 18, 1 << 19
 _LINES = ("milan", "genoa", "turin")
 _LEAVES = {"vcek": "SEV-VCEK", "vlek": "SEV-VLEK"}
 _ISSUERS = {"vcek": "SEV", "vlek": "SEV-VLEK"}
-
-Line = Literal["Milan", "Genoa", "Turin"]
-
-
-class MinimumTcb(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The lowest accepted security patch levels; only a Turin has an ``fmc``."""
-
-    bootloader: int = 0
-    tee: int = 0
-    snp: int = 0
-    microcode: int = 0
-    fmc: int = 0
-
-
-class SnpRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a policy decides about SEV-SNP guests and their platforms.
-
-    ``required_bits`` and ``forbidden_bits`` are of the guest policy (default: no debugging, no
-    migration agent), ``minimum_abi`` is the least (major, minor) that it must ask for.
-    ``minimum_tcb`` holds for the reported, the committed and the launch TCB, by product line.
-    ``author_keys``, ``id_keys`` (SHA-384 digests) and ``host_data`` are the accepted values, None
-    where any will do. A masked chip id makes chips with a VLEK indistinguishable. ``crls`` are DER;
-    with ``require_crl`` each issuer must have one that is in date.
-    """
-
-    required_bits: int = POLICY_ONE
-    forbidden_bits: int = POLICY_DEBUG | POLICY_MIGRATE_MA
-    minimum_abi: tuple[int, int] = (0, 0)
-    vmpls: tuple[int, ...] = (0,)
-    minimum_tcb: dict[Line, MinimumTcb] = {}
-    minimum_guest_svn: int = 0
-    required_platform_bits: int = 0
-    forbidden_platform_bits: int = 0
-    signing_keys: tuple[Literal["vcek", "vlek"], ...] = ("vcek", "vlek")
-    allow_masked_chip: bool = False
-    author_keys: tuple[bytes, ...] | None = None
-    id_keys: tuple[bytes, ...] | None = None
-    host_data: tuple[bytes, ...] | None = None
-    crls: tuple[bytes, ...] = ()
-    require_crl: bool = False
 
 
 class SnpDetails(msgspec.Struct, frozen=True):
@@ -161,10 +120,7 @@ class SnpVerifier:
         """See TeeVerifier."""
         if not isinstance(report.details, SnpDetails):
             raise TypeError(f"a report of {report.tee!r} is not for the rules of snp")
-        snp, line = report.details.report, report.details.line
-        yield from _check_guest_policy(snp, rules)
-        yield from _check_platform(snp, line, rules)
-        yield from _check_identity(snp, rules)
+        yield from snp_rules.check(report.details.report, report.details.line, rules)
 
 
 VERIFIERS = (SnpVerifier(),)
@@ -264,54 +220,3 @@ def _chip(report: Report, endorsement: Endorsement) -> bytes:
     if endorsement.chip_id is None or reported_chip not in (None, endorsement.chip_id):
         raise TeeVerificationError("tee.snp.chip", "the VCEK is another chip's")
     return endorsement.chip_id
-
-
-def _check_guest_policy(report: Report, rules: SnpRules) -> Iterator[tuple[str, str]]:
-    policy, required, forbidden = report.policy, rules.required_bits, rules.forbidden_bits
-    if policy & required != required or policy & forbidden:
-        yield (
-            "tee.policy",
-            f"guest policy {policy:#x}, required bits {required:#x}, forbidden {forbidden:#x}",
-        )
-    abi = (policy >> 8 & 0xFF, policy & 0xFF)
-    if abi < rules.minimum_abi:
-        yield "tee.snp.abi", f"asks for ABI {abi}, at least {rules.minimum_abi}"
-    if report.guest_svn < rules.minimum_guest_svn:
-        yield "tee.snp.guest_svn", f"version {report.guest_svn}, at least {rules.minimum_guest_svn}"
-    if report.vmpl not in rules.vmpls:
-        yield "tee.snp.vmpl", f"VMPL {report.vmpl}, accepted {rules.vmpls}"
-
-
-def _check_platform(report: Report, line: str, rules: SnpRules) -> Iterator[tuple[str, str]]:
-    info = report.platform_info
-    required, forbidden = rules.required_platform_bits, rules.forbidden_platform_bits
-    if info & required != required or info & forbidden:
-        yield (
-            "tee.snp.platform",
-            f"platform {info:#x}, required bits {required:#x}, forbidden {forbidden:#x}",
-        )
-    minimum = msgspec.structs.asdict(
-        next((tcb for name, tcb in rules.minimum_tcb.items() if name == line), MinimumTcb())
-    )
-    tcbs = {"reported": report.reported_tcb, "committed": report.committed_tcb}
-    for name, tcb in (tcbs | {"launch": report.launch_tcb}).items():
-        parts = snp_format.tcb_parts(tcb, line)
-        if parts is None or any(value < minimum[part] for part, value in parts.items()):
-            yield "tee.snp.tcb.minimum", f"{name} TCB {tcb.hex()} ({parts}), at least {minimum}"
-
-
-def _check_identity(report: Report, rules: SnpRules) -> Iterator[tuple[str, str]]:
-    kind = report.signing_key
-    if kind not in rules.signing_keys:
-        yield "tee.snp.signing_key", f"signed by a {kind}, accepted {rules.signing_keys}"
-    if not any(report.chip_id) and not rules.allow_masked_chip:
-        yield "tee.snp.chip.masked", "the chip id is zero and allow_masked_chip is off"
-    author = report.author_key_digest if report.author_key_enabled else b""
-    accepted = (
-        ("tee.snp.author", author, rules.author_keys),
-        ("tee.snp.id_key", report.id_key_digest, rules.id_keys),
-        ("tee.snp.host_data", report.host_data, rules.host_data),
-    )
-    for failure, value, values in accepted:
-        if values is not None and value not in values:
-            yield failure, f"{value.hex() or 'none'} is not accepted"
