@@ -141,7 +141,7 @@ static size_t slots_for(size_t count)
 ima_files *ima_files_new(const uint8_t *items, size_t size, size_t count)
 {
     ima_files *files = size <= UINT32_MAX && count <= size ? calloc(1, sizeof *files) : NULL;
-    size_t at = 0;
+    size_t at = 0, number = 0;
 
     if (!files)
         return NULL;
@@ -149,7 +149,7 @@ ima_files *ima_files_new(const uint8_t *items, size_t size, size_t count)
     files->mask = slots_for(count) - 1;
     files->slots = calloc(files->mask + 1, sizeof *files->slots);
     files->extended = calloc(count ? count : 1, sizeof *files->extended);
-    for (size_t number = 0; files->slots && files->extended && number < count; number++) {
+    for (; files->slots && files->extended && number < count; number++) {
         uint32_t key_size = size - at >= 4 ? read_u32(items + at) : 0;
         if (!key_size || key_size > size - at - 4)
             break;
@@ -157,7 +157,7 @@ ima_files *ima_files_new(const uint8_t *items, size_t size, size_t count)
             (slot){(uint32_t)at + 4, key_size, (uint32_t)number};
         at += 4 + key_size;
     }
-    if (files->slots && files->extended && at == size)
+    if (number == count && files->slots && files->extended && at == size)
         return files;
     ima_files_free(files);
     return NULL;

@@ -1,8 +1,13 @@
 """A cursor over bytes from outside: every read is bounded and says where it failed."""
 
 import struct
+from typing import Any
 
 from harness.framework.errors import ParseError
+
+_INTEGERS = {
+    order: tuple(struct.Struct(order + letter) for letter in "BHIQ") for order in ("<", ">")
+}
 
 
 class Reader:
@@ -14,9 +19,7 @@ class Reader:
 
     def __init__(self, data: bytes, what: str, order: str = ">") -> None:
         self.data, self.what, self.at = data, what, 0
-        self._u8, self._u16, self._u32, self._u64 = (
-            struct.Struct(order + letter) for letter in "BHIQ"
-        )
+        self._u8, self._u16, self._u32, self._u64 = _INTEGERS[order]
 
     def u8(self) -> int:
         """One byte."""
@@ -57,10 +60,14 @@ class Reader:
                 self.what, f"{len(self.data) - self.at} bytes follow at offset {self.at}"
             )
 
-    def _integer(self, form: struct.Struct) -> int:
+    def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
+        """Several values at once; ``form`` names its own byte order."""
         try:
-            (value,) = form.unpack_from(self.data, self.at)
+            values = form.unpack_from(self.data, self.at)
         except struct.error:
             raise ParseError(self.what, f"truncated at offset {self.at}") from None
         self.at += form.size
-        return int(value)
+        return values
+
+    def _integer(self, form: struct.Struct) -> int:
+        return int(self.unpack(form)[0])

@@ -1,6 +1,7 @@
 """TPMT_PUBLIC and TPMT_SIGNATURE (TPM 2.0 Library Part 2, §12.2.4 and §11.3.4)."""
 
 import hashlib
+import struct
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -25,6 +26,13 @@ HASHES: dict[int, tuple[str, type[HashAlgorithm]]] = {
     ALG_SHA384: ("sha384", SHA384),
     ALG_SHA512: ("sha512", SHA512),
 }
+_PKCS1 = padding.PKCS1v15()
+# Made once: they hold nothing of a signature. The salt of PSS is as long as fits or as the digest,
+# by the TPM's choice (Part 1, B.7).
+_SIGNED_WITH = {
+    hash_id: (kind(), ec.ECDSA(kind()), padding.PSS(padding.MGF1(kind()), padding.PSS.AUTO))
+    for hash_id, (_, kind) in HASHES.items()
+}
 _CURVES: dict[int, ec.EllipticCurve] = {
     0x0003: ec.SECP256R1(),
     0x0004: ec.SECP384R1(),
@@ -32,6 +40,7 @@ _CURVES: dict[int, ec.EllipticCurve] = {
 }
 _RSA_BITS = (2048, 3072, 4096)
 _RSA_EXPONENT = 65537
+_SCHEME = struct.Struct(">HH")
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
@@ -89,7 +98,7 @@ def parse_public(raw: bytes) -> PublicArea:
 def parse_signature(raw: bytes) -> Signature:
     """Parse a TPMT_SIGNATURE: RSASSA, RSAPSS or ECDSA. Raises ParseError."""
     reader = Reader(raw, "TPMT_SIGNATURE")
-    scheme, hash_id = reader.u16(), reader.u16()
+    scheme, hash_id = reader.unpack(_SCHEME)
     if scheme in (ALG_RSASSA, ALG_RSAPSS):
         value = reader.sized()
     elif scheme == ALG_ECDSA:
@@ -112,18 +121,16 @@ def verify_signature(key: PublicKey, message: bytes, signature: Signature) -> bo
     """Whether ``signature`` is ``key``'s on ``message``; False for SHA-1 or another key type."""
     if signature.hash_id not in HASHES:
         return False
-    algorithm = HASHES[signature.hash_id][1]()
+    algorithm, ecdsa, pss = _SIGNED_WITH[signature.hash_id]
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             if signature.scheme != ALG_ECDSA:
                 return False
-            key.verify(signature.value, message, ec.ECDSA(algorithm))
+            key.verify(signature.value, message, ecdsa)
         elif signature.scheme == ALG_RSASSA:
-            key.verify(signature.value, message, padding.PKCS1v15(), algorithm)
+            key.verify(signature.value, message, _PKCS1, algorithm)
         elif signature.scheme == ALG_RSAPSS:
-            # Part 1, B.7: the salt is as long as fits or as the digest, by the TPM's choice.
-            scheme = padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)
-            key.verify(signature.value, message, scheme, algorithm)
+            key.verify(signature.value, message, pss, algorithm)
         else:
             return False
     except InvalidSignature:

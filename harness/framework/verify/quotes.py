@@ -41,11 +41,9 @@ def check_quote(
     info = _parse(attest, failures)
     if info is None or signature is None:
         return None
-    failures.require(
-        hmac.compare_digest(info.extra_data, binding.quote_qualifier(nonce)),
-        "quote.nonce",
-        f"qualifying data {info.extra_data.hex()} are not this challenge's",
-    )
+    if not hmac.compare_digest(info.extra_data, binding.quote_qualifier(nonce)):
+        what = f"qualifying data {info.extra_data.hex()} are not this challenge's"
+        failures.add("quote.nonce", what)
     _check_pcrs(evidence.pcr_values, info, signature, context)
     return CheckedQuote(info, len(failures.found) == before)
 
@@ -95,19 +93,21 @@ def check_nonzero(pcr_values: dict[int, bytes], context: Context) -> None:
 def _parse(attest: bytes, failures: FailureList) -> QuoteInfo | None:
     """The quote; None when it isn't one, which has its own failures."""
     try:
-        magic, kind = quote.attest_header(attest)
-        if not failures.require(
-            magic == quote.TPM_GENERATED, "quote.magic", f"magic {magic:#010x}, expected ff544347"
-        ):
-            return None
-        if not failures.require(
-            kind == quote.ST_ATTEST_QUOTE, "quote.type", f"type {kind:#06x}, expected 0x8018"
-        ):
-            return None
         return quote.parse_quote(attest)
     except ParseError as error:
-        failures.add("quote.format", str(error))
-        return None
+        malformed = str(error)
+    try:
+        magic, kind = quote.attest_header(attest)
+        if magic != quote.TPM_GENERATED:
+            failures.add("quote.magic", f"magic {magic:#010x}, expected ff544347")
+            return None
+        if kind != quote.ST_ATTEST_QUOTE:
+            failures.add("quote.type", f"type {kind:#06x}, expected 0x8018")
+            return None
+    except ParseError:
+        pass  # too short even for these
+    failures.add("quote.format", malformed)
+    return None
 
 
 def _signature(evidence: Quote, failure_id: str, failures: FailureList) -> Signature | None:
@@ -122,24 +122,21 @@ def _check_pcrs(
     values: dict[int, bytes], info: QuoteInfo, signature: Signature, context: Context
 ) -> None:
     failures = context.failures
-    banks = [selection.bank for selection in info.selections]
-    if not failures.require(
-        banks == [tpm_public.ALG_SHA256],
-        "quote.pcr.bank",
-        f"banks {[f'{bank:#06x}' for bank in banks]}, expected 0x000b (SHA-256) alone",
-    ):
+    if len(info.selections) != 1 or info.selections[0].bank != tpm_public.ALG_SHA256:
+        banks = [selection.bank for selection in info.selections]
+        what = f"banks {[f'{bank:#06x}' for bank in banks]}, expected 0x000b (SHA-256) alone"
+        failures.add("quote.pcr.bank", what)
         return
     quoted = info.selections[0].pcrs
-    missing = sorted(set(context.policy.pcrs) - set(quoted))
-    failures.require(not missing, "quote.pcr.selection", f"PCRs {missing} are not quoted")
-    if not failures.require(
-        sorted(values) == list(quoted),
-        "quote.pcr.values",
-        f"values for PCRs {sorted(values)}, quoted are {list(quoted)}",
-    ):
+    missing = set(context.policy.pcrs).difference(quoted)
+    if missing:
+        failures.add("quote.pcr.selection", f"PCRs {sorted(missing)} are not quoted")
+    if tuple(sorted(values)) != quoted:
+        what = f"values for PCRs {sorted(values)}, quoted are {list(quoted)}"
+        failures.add("quote.pcr.values", what)
         return
     try:
-        digest = quote.pcr_digest((values[pcr] for pcr in quoted), signature.hash_id)
+        digest = quote.pcr_digest([values[pcr] for pcr in quoted], signature.hash_id)
     except ParseError as error:
         failures.add("quote.pcr.values", str(error))
         return

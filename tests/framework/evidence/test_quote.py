@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -189,3 +190,29 @@ def test_parsers_raise_only_parse_errors(real: RealQuote, data: st.DataObject) -
     raw = good[:at] + noise + good[at + data.draw(st.integers(0, 5)) :]
     with contextlib.suppress(ParseError):
         parse(raw)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_the_usual_form_is_read_as_field_by_field(data: st.DataObject) -> None:
+    """Bytes of a quote with the usual sizes, changed: both ways give the same or refuse alike."""
+    usual = struct.pack(
+        ">IHH34sH32sQIIBQIHB3sH32s",
+        quote.TPM_GENERATED, quote.ST_ATTEST_QUOTE, 34, b"n" * 34, 32, b"x" * 32,
+        data.draw(st.integers(0, 2**64 - 1)), 7, 8, data.draw(st.integers(0, 2)), 9, 1, 11, 3,
+        data.draw(st.binary(min_size=3, max_size=3)), 32, b"d" * 32,
+    )  # fmt: skip
+    raw = bytearray(usual)
+    for _ in range(data.draw(st.integers(0, 2))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+
+    def outcome() -> object:
+        try:
+            return quote.parse_quote(bytes(raw))
+        except ParseError as error:
+            return str(error)
+
+    read = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quote, "_parse_usual", lambda _attest: None)
+        assert outcome() == read
