@@ -16,7 +16,8 @@ class TeeReport(msgspec.Struct, frozen=True):
     ``policy`` is the guest policy as the TEE defines its bits, ``chip`` the processor's identity,
     ``rtmrs`` the run-time measurement registers (empty where the format has none). ``key`` is the
     SubjectPublicKeyInfo (DER) of a vTPM's attestation key that the report itself vouches for, as a
-    paravisor's does. ``details`` are for the rules of the TEE that made them, see check_rules.
+    paravisor's does, ``instance`` the name that it gives the vTPM. ``details`` are for the rules of
+    the TEE that made them, see check_rules.
     """
 
     tee: str
@@ -26,6 +27,7 @@ class TeeReport(msgspec.Struct, frozen=True):
     chip: str
     rtmrs: tuple[bytes, ...] = ()
     key: bytes = b""
+    instance: str = ""
     details: msgspec.Struct | None = None
 
 

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from harness.framework.errors import PolicyError
 from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.tee import tdx_collateral, verifier
-from harness.framework.tee.kinds.tdx import TdxDetails, TdxRules, TdxVerifier
+from harness.framework.tee.kinds.tdx import TdxDetails, TdxVerifier
 from harness.framework.tee.report import TeeReport, TeeVerificationError
+from harness.framework.tee.tdx_rules import TdxRules
 from harness.framework.tee.tdx_verdict import Collateral
 from harness.framework.verify.cache import VerificationCache
 

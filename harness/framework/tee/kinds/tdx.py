@@ -20,41 +20,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from harness.framework.errors import ParseError
 from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.evidence.memo import Memo, forgetful, hash_of
-from harness.framework.tee import tdx_format, tdx_verdict, vendor_certificate
+from harness.framework.tee import tdx_format, tdx_rules, tdx_verdict, vendor_certificate
 from harness.framework.tee.report import TeeReport, TeeVerificationError
-from harness.framework.tee.tdx_collateral import Status
 from harness.framework.tee.tdx_format import Platform, Quote
-from harness.framework.tee.tdx_verdict import Collateral, Verdict
+from harness.framework.tee.tdx_rules import TdxRules
+from harness.framework.tee.tdx_verdict import Verdict
 from harness.framework.tee.vendor_certificate import ChainError, VendorCertificate
-
-# Any of these eight bits lets the host look into the TD.
-ATTRIBUTES_DEBUG = 0xFF
-ATTRIBUTES_SEPT_VE_DISABLE, ATTRIBUTES_MIGRATABLE = 1 << 28, 1 << 29
-_NO_SERVICE_TD = bytes(48)
-
-
-class TdxRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a policy decides about TDs and their platforms.
-
-    ``required_attributes`` and ``forbidden_attributes`` are bits of the TD's attributes (default:
-    no debugging, no migration). The other names are the accepted values of the TD's fields, None
-    where any will do; ``rtmrs`` by register number. ``collateral`` must be there unless
-    ``require_collateral`` is off, and then a platform of any TCB is accepted.
-    ``minimum_evaluation`` is the lowest accepted TCB evaluation data number.
-    """
-
-    required_attributes: int = 0
-    forbidden_attributes: int = ATTRIBUTES_DEBUG | ATTRIBUTES_MIGRATABLE
-    mr_seams: tuple[bytes, ...] | None = None
-    mr_config_ids: tuple[bytes, ...] | None = None
-    mr_owners: tuple[bytes, ...] | None = None
-    mr_owner_configs: tuple[bytes, ...] | None = None
-    service_tds: tuple[bytes, ...] | None = (_NO_SERVICE_TD,)
-    rtmrs: dict[int, tuple[bytes, ...]] = {}
-    collateral: Collateral | None = None
-    require_collateral: bool = True
-    accepted_statuses: tuple[Status, ...] = ("UpToDate",)
-    minimum_evaluation: int = 0
 
 
 class TdxDetails(msgspec.Struct, frozen=True):
@@ -162,28 +133,8 @@ class TdxVerifier:
         """See TeeVerifier."""
         if not isinstance(report.details, TdxDetails):
             raise TypeError(f"a report of {report.tee!r} is not for the rules of tdx")
-        yield from _check_verdict(report.details.verdict, rules)
-        td = report.details.quote.body
-        required, forbidden = rules.required_attributes, rules.forbidden_attributes
-        if td.attributes & required != required or td.attributes & forbidden:
-            yield (
-                "tee.policy",
-                f"TD attributes {td.attributes:#x}, required bits {required:#x}, "
-                f"forbidden {forbidden:#x}",
-            )
-        accepted = (
-            ("tee.tdx.seam", td.mr_seam, rules.mr_seams),
-            ("tee.tdx.config", td.mr_config_id, rules.mr_config_ids),
-            ("tee.tdx.config", td.mr_owner, rules.mr_owners),
-            ("tee.tdx.config", td.mr_owner_config, rules.mr_owner_configs),
-            ("tee.tdx.service_td", td.service_td, rules.service_tds),
-        )
-        for failure, value, values in accepted:
-            if values is not None and value not in values:
-                yield failure, f"{value.hex()} is not accepted"
-        for register, digests in rules.rtmrs.items():
-            if not 0 <= register < len(td.rtmrs) or td.rtmrs[register] not in digests:
-                yield "tee.tdx.rtmr", f"register {register} has a value that is not accepted"
+        details = report.details
+        yield from tdx_rules.check(details.quote.body, details.verdict, rules)
 
 
 VERIFIERS = (TdxVerifier(),)
@@ -206,21 +157,6 @@ def _signed_path(chain: tuple[bytes, ...], root: bytes) -> tuple[VendorCertifica
         if own.spki != top.spki or not vendor_certificate.is_signed_by(own, top):
             raise ChainError("chain", "the quote brings another root than the policy's")
     return path
-
-
-def _check_verdict(verdict: Verdict | None, rules: TdxRules) -> Iterator[tuple[str, str]]:
-    if verdict is None:
-        if rules.require_collateral:
-            yield "tee.tdx.collateral.missing", "the policy has no collateral of Intel"
-        return
-    yield from verdict.problems
-    if verdict.status not in rules.accepted_statuses:
-        yield "tee.tdx.tcb", f"{verdict.status or 'no status'}, accepted {rules.accepted_statuses}"
-    if verdict.evaluation < rules.minimum_evaluation:
-        yield (
-            "tee.tdx.collateral.evaluation",
-            f"evaluation {verdict.evaluation}, at least {rules.minimum_evaluation}",
-        )
 
 
 def _check_quote(quote: Quote, pck: VendorCertificate) -> None:
