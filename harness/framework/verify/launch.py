@@ -84,10 +84,49 @@ def check_launch(
     return Launch(trust, claims.instance, host, claims.host_ak_name, valid)
 
 
+def check_paravisor(evidence: Evidence, public: PublicArea, context: Context) -> Launch | None:
+    """Check the report of a paravisor that vouches for the key of the vTPM that it emulates."""
+    failures = context.failures
+    before = len(failures.found)
+    beside = (evidence.ak_certificate, evidence.issuer_chain or None, evidence.launch)
+    failures.require(
+        beside == (None, None, None),
+        "chain.paravisor.form",
+        "certificates or launch claims, which this scheme doesn't judge",
+    )
+    if evidence.launch_report is None:
+        failures.add("chain.launch.missing", "no report of the paravisor")
+        return None
+    verified = _verified(evidence.launch_report, context)
+    if verified is None:
+        return None
+    report, root = verified
+    bound = failures.require(
+        hmac.compare_digest(report.key, public.spki),
+        "chain.paravisor.key",
+        f"vouches for {report.key.hex() or 'no key'}",
+    )
+    trust = TeeTrust(report, root, bound)
+    return Launch(trust, report.instance, "", b"", len(failures.found) == before)
+
+
 def check_tee(
     evidence: TeeEvidence, report_data: bytes, failure_id: str, context: Context
 ) -> TeeTrust | None:
     """Verify a TEE report against the policy's roots, and that it carries ``report_data``."""
+    verified = _verified(evidence, context)
+    if verified is None:
+        return None
+    report, root = verified
+    bound = context.failures.require(
+        hmac.compare_digest(report.report_data, report_data),
+        failure_id,
+        "the report's data are not the expected ones",
+    )
+    return TeeTrust(report, root, bound)
+
+
+def _verified(evidence: TeeEvidence, context: Context) -> tuple[TeeReport, TeeRoot] | None:
     failures = context.failures
     verifier = tee.verifier(evidence.tee)
     if verifier is None:
@@ -108,13 +147,8 @@ def check_tee(
             report = verifier.verify(evidence, pinned[root], rules, context.now_s, context.memo)
         except TeeVerificationError as error:
             refused = error
-            continue
-        bound = failures.require(
-            hmac.compare_digest(report.report_data, report_data),
-            failure_id,
-            "the report's data are not the expected ones",
-        )
-        return TeeTrust(report, root, bound)
+        else:
+            return report, root
     if refused is not None:
         failures.add(refused.failure, refused.detail)
     return None
@@ -136,11 +170,11 @@ def check_fresh_report(
     expected = binding.fresh_report_data(nonce, evidence.quote.attest, *logs)
     trust = check_tee(fresh, expected, "tee.fresh.binding", context)
     if trust is not None and launch is not None:
+        new, old = trust.report, launch.tee.report
         failures.require(
-            (trust.report.tee, trust.report.chip)
-            == (launch.tee.report.tee, launch.tee.report.chip),
+            (new.tee, new.chip, new.key) == (old.tee, old.chip, old.key),
             "tee.fresh.identity",
-            f"launched on chip {launch.tee.report.chip!r}, fresh report of {trust.report.chip!r}",
+            f"launched on chip {old.chip!r}, fresh report of {new.chip!r}, or of another vTPM",
         )
     return trust
 

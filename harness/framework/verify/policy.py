@@ -70,10 +70,11 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     """What a verifier accepts; every default is the strict one.
 
     ``scheme``: ``chain`` wants certificates and TEE reports, ``allow-list`` only a key whose TPM
-    Name is in ``accepted_ak_names`` (the plain software TPM). ``authority_roots`` and ``crls`` are
-    DER; with ``require_crl`` the list of each root must be there. A list counts until
-    ``crl_grace_s`` seconds past its next update. ``accept_reset``: a TPM may be reset between
-    attestations, as a rebooted guest's is; a pod's vTPM lives once (ADR 3).
+    Name is in ``accepted_ak_names`` (the plain software TPM), ``paravisor`` a TEE report that names
+    the vTPM's key itself, without an authority. ``authority_roots`` and ``crls`` are DER; with
+    ``require_crl`` the list of each root must be there. A list counts until ``crl_grace_s`` seconds
+    past its next update. ``accept_reset``: a TPM may be reset between attestations, as a rebooted
+    guest's is; a pod's vTPM lives once (ADR 3).
     ``accepted_measurements`` are those of vTPM services, ``pod_measurements`` those of guests,
     which a fresh report must have. ``tee_rules`` are the guest policies by kind of TEE (csv:
     ``CsvRules``). A service of ``relayed_measurements`` serves guests through a
@@ -84,7 +85,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
     """
 
-    scheme: Literal["chain", "allow-list"]
+    scheme: Literal["chain", "allow-list", "paravisor"]
     accepted_ak_names: tuple[bytes, ...] = ()
     authority_roots: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
