@@ -37,7 +37,7 @@ def test_strictness_is_the_default() -> None:
         ({"crls": ["not base64!"]}, "crls"),
         ({"tee_roots": [{"name": "a", "tee": "csv", "kind": "fake", "root": ""}]}, "tee_roots"),
         ({"tee_roots": [{"name": "a", "tee": "csv", "kind": "real"}]}, "tee_roots: 'a'"),
-        ({"tee_rules": {"csw": {}}}, r"tee_rules\.csw: no such TEE; known are csv"),
+        ({"tee_rules": {"csw": {}}}, r"tee_rules\.csw: no such TEE; known are .*csv"),
         ({"tee_rules": {"csv": {"required_bit": 5}}}, r"tee_rules\.csv: .*required_bit"),
     ],
 )
