@@ -8,19 +8,19 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from harness.cli.attest_service import FOLDER, one_line, revoke, serve, state
 from harness.cli.common import json_option, print_json
 from harness.framework import wire
 from harness.framework.deployment import Deployment, HostPlatform
 from harness.framework.errors import FrameworkError, PolicyError
 from harness.framework.hardware_tpm.hardware_tpm import Issuer
+from harness.framework.service.client import VerifierClient, accepted
 from harness.framework.tpm.keys import AkKind
 from harness.framework.tpm.tcti import read_message
 from harness.framework.verify import Challenge, load_policy, verify
@@ -31,7 +31,6 @@ from harness.workloads.by_hand import PodHost, policy_for
 
 _NONCE_BYTES = 32
 _MAX_FILE_BYTES = 32 * 1024 * 1024
-_FOLDER = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 _INSTANCE = click.option("--instance", default="pod-0", show_default=True, help="Which pod.")
 
 
@@ -45,21 +44,32 @@ def attest() -> None:
     attestbench attest attest DIR --nonce HEX --out evidence.cbor
     attestbench attest verify evidence.cbor --policy DIR/policy.json --nonce HEX
     tpm2_getcap -T "cmd:attestbench attest tcti DIR" properties-fixed
+
+    \b
+    attestbench attest serve DIR              # the verifier over HTTPS, in another terminal
+    attestbench attest attest DIR --verifier https://127.0.0.1:8443 \\
+        --ca DIR/verifier/tls.pem --result-key DIR/verifier/results.pub
+    attestbench attest state DIR              # what it accepted and revoked
+    attestbench attest revoke DIR --instance pod-0
     """
 
 
+for _command in (serve, state, revoke):
+    attest.add_command(_command)
+
+
 @attest.command()
-@_FOLDER
+@FOLDER
 def provision(directory: Path) -> int:
     """Make and enrol a host in DIRECTORY: hardware TPM stand-in, authority, secure processor."""
-    with _one_line():
+    with one_line():
         HostPlatform.provision(directory / "host")
     click.echo(f"{directory}/host: enrolled. Its TPM is a swtpm and its secure processor software.")
     return 0
 
 
 @attest.command()
-@_FOLDER
+@FOLDER
 @click.option("--instance", "instances", multiple=True, default=("pod-0",), show_default=True)
 @click.option("--ak", type=click.Choice(["rsa2048", "ecc256"]), default="ecc256", show_default=True)
 @click.option(
@@ -74,7 +84,7 @@ def host(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issuer
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     host_folder, run_folder = directory / "host", directory / "run"
-    with _one_line(), Deployment(host_folder, run_folder, issuer=issuer) as deployment:
+    with one_line(), Deployment(host_folder, run_folder, issuer=issuer) as deployment:
         pods = {name: deployment.open(name, ak) for name in instances}
         pod_host = PodHost(directory / "pods.sock", pods)
         policy = policy_for(deployment.policy_trust(), pod_host.logs)
@@ -88,19 +98,69 @@ def host(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issuer
 
 
 @attest.command("attest")
-@_FOLDER
+@FOLDER
 @_INSTANCE
 @click.option("--nonce", help="The verifier's challenge in hex; a random one is made and printed.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
-def attest_pod(directory: Path, instance: str, nonce: str | None, out: Path) -> int:
-    """Write evidence of a pod that `host` runs."""
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the evidence."
+)
+@click.option("--verifier", help="URL of a service that gives the challenge and judges.")
+@click.option("--ca", type=click.Path(path_type=Path), help="Roots (PEM) of the service's TLS.")
+@click.option("--result-key", type=click.Path(path_type=Path), help="Its public key (PEM) to pin.")
+@json_option
+def attest_pod(
+    directory: Path,
+    instance: str,
+    nonce: str | None,
+    out: Path | None,
+    verifier: str | None,
+    ca: Path | None,
+    result_key: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Write evidence of a pod that `host` runs, or have a service judge it."""
+    if verifier is not None:
+        if ca is None or result_key is None or nonce or out:
+            raise InputError(
+                "--verifier: needs --ca and --result-key, and neither --nonce nor --out"
+            )
+        return _attest_to(directory, instance, verifier, (ca, result_key), as_json=as_json)
+    if out is None:
+        raise InputError("expected --out FILE for the evidence, or --verifier URL")
     challenge = _nonce(nonce) if nonce else secrets.token_bytes(_NONCE_BYTES)
-    with _one_line(), _pods(directory) as stream:
-        request = {"op": "attest", "instance": instance, "nonce": challenge}
-        evidence = wire.request(stream, request)["evidence"]
+    evidence = _evidence(directory, instance, challenge)
     out.write_bytes(evidence)
     click.echo(f"{out}: {len(evidence)} bytes for nonce {challenge.hex()}")
     return 0
+
+
+def _attest_to(
+    directory: Path, instance: str, url: str, trusted: tuple[Path, Path], *, as_json: bool
+) -> int:
+    ca, result_key = trusted
+    with one_line():
+        client = VerifierClient(url, ca, _read(result_key))
+        claims = client.attest(instance, lambda nonce: _evidence(directory, instance, nonce))
+    pod = claims["submods"]["vtpm"]
+    if as_json:
+        print_json(claims)
+    elif accepted(claims):
+        click.echo(
+            f"{url}: accepted ({pod['ear.status']}): {pod['attestbench.instance']} on "
+            f"{pod['attestbench.host']}, {pod['attestbench.ima-entries']} IMA entries"
+        )
+    if accepted(claims):
+        return 0
+    raise RejectedError(f"{url}: rejected: {'; '.join(pod['attestbench.failures'])}")
+
+
+def _evidence(directory: Path, instance: str, nonce: bytes) -> bytes:
+    with one_line(), _pods(directory) as stream:
+        request = {"op": "attest", "instance": instance, "nonce": nonce}
+        evidence = wire.request(stream, request)["evidence"]
+    assert isinstance(evidence, bytes)
+    return evidence
 
 
 @attest.command("verify")
@@ -141,26 +201,11 @@ def verify_evidence(
 
 
 @attest.command()
-@_FOLDER
-def revoke(directory: Path) -> int:
-    """Revoke the host in DIRECTORY and renew the revocation list in its policy.json."""
-    path = directory / "policy.json"
-    rules = load_policy(_read(path))
-    with _one_line():
-        platform = HostPlatform(directory / "host")
-        platform.revoke()
-        renewed = msgspec.structs.replace(rules, crls=(platform.authority.crl(),))
-    path.write_bytes(encode_policy(renewed))
-    click.echo(f"{directory}/host: revoked; {path} holds the new list")
-    return 0
-
-
-@attest.command()
-@_FOLDER
+@FOLDER
 @_INSTANCE
 def tcti(directory: Path, instance: str) -> int:
     """Relay TPM commands between standard input/output and a pod's vTPM (for tss2-tcti-cmd)."""
-    with _one_line(), _pods(directory) as stream:
+    with one_line(), _pods(directory) as stream:
         wire.send(stream, {"op": "tpm", "instance": instance})
         while True:
             ready, _, _ = select.select([sys.stdin.buffer, stream], [], [])
@@ -171,14 +216,6 @@ def tcti(directory: Path, instance: str) -> int:
                 return 0
             stream.sendall(command)
             os.write(sys.stdout.fileno(), read_message(stream))
-
-
-@contextlib.contextmanager
-def _one_line() -> Iterator[None]:
-    try:
-        yield
-    except FrameworkError as error:
-        raise EnvironmentError_(str(error)) from error
 
 
 def _pods(directory: Path) -> socket.socket:

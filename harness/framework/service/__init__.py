@@ -1,0 +1,1 @@
+"""The verifier as a service over HTTPS: challenge, evidence, signed attestation result."""
