@@ -1,11 +1,13 @@
 # The commands of attestbench; each installs what it needs first (scripts/setup.sh).
 BIN := .venv/bin
 
-.PHONY: help setup guest bench smoke test check clean
+.PHONY: help setup guest bench smoke test fuzz fuzz-quick check clean
 
 help:
 	@echo "make bench   install, run quick and quick-ima, render reports/quick{,-ima}/index.html"
 	@echo "make test    install, build the guest, run every test"
+	@echo "make fuzz    install, feed each parser a million hostile inputs (resumes; docs/fuzzing.md)"
+	@echo "make fuzz-quick  the same with 20,000 inputs each"
 	@echo "make check   install, run ruff, mypy and import-linter"
 	@echo "make smoke   install, run one small cell to see that everything works"
 	@echo "make guest   install, build the kernels and images of guests (16 CPU minutes, once)"
@@ -31,6 +33,12 @@ smoke: setup
 
 test: guest
 	$(BIN)/pytest -n 2 tests
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz.campaign --inputs 1000000 --out .fuzz
+
+fuzz-quick: setup
+	$(BIN)/python -m tests.fuzz.campaign --inputs 20000 --out .fuzz
 
 check: setup
 	$(BIN)/ruff check .

@@ -11,6 +11,8 @@ import cbor2
 from harness.framework.errors import ParseError
 
 _MAX_DEPTH = 8
+# An empty list is one byte here and 72 in memory, so what the size allows would be too many.
+_MAX_ITEMS = 8192
 _UINT, _BYTES, _TEXT, _ARRAY, _MAP, _SPECIAL = 0, 2, 3, 4, 5, 7
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
 # The argument's width by additional information; 28 to 31 (reserved, indefinite) stay refused.
@@ -27,11 +29,12 @@ def decode(data: bytes, max_size: int) -> object:
 
     Raises:
         ParseError: ``data`` is longer than ``max_size``, truncated, followed by more bytes, holds a
-            type outside the subset, or is not what :func:`encode` gives for the same value.
+            type outside the subset or too many items, or is not what :func:`encode` gives for the
+            same value.
     """
     if len(data) > max_size:
         raise ParseError("CBOR", f"{len(data)} bytes, at most {max_size} are allowed")
-    value, end = _item(data, 0, 0)
+    value, end = _item(data, 0, 0, [_MAX_ITEMS])
     if end != len(data):
         raise ParseError("CBOR", f"{len(data) - end} bytes follow the item at offset {end}")
     if encode(value) != data:
@@ -39,8 +42,8 @@ def decode(data: bytes, max_size: int) -> object:
     return value
 
 
-def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:
-    """The item at offset ``at``, and the offset after it."""
+def _item(data: bytes, at: int, depth: int, left: list[int]) -> tuple[object, int]:
+    """The item at offset ``at``, and the offset after it; ``left`` holds how many may follow."""
     if depth > _MAX_DEPTH:
         raise ParseError("CBOR", f"nested deeper than {_MAX_DEPTH} at offset {at}")
     major, argument, at = _head(data, at)
@@ -49,7 +52,7 @@ def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:
     if major == _SPECIAL:
         return _SIMPLE[argument], at
     if major == _MAP:
-        return _map(data, at, argument, depth)
+        return _map(data, at, argument, depth, left)
     # Every remaining item takes at least one byte, so a false length cannot make us allocate.
     if argument > len(data) - at:
         raise ParseError("CBOR", f"length {argument} at offset {at} is beyond the end")
@@ -57,11 +60,18 @@ def _item(data: bytes, at: int, depth: int) -> tuple[object, int]:
         return data[at : at + argument], at + argument
     if major == _TEXT:
         return _text(data[at : at + argument], at), at + argument
+    _spend(left, argument, at)
     items = []
     for _ in range(argument):
-        item, at = _item(data, at, depth + 1)
+        item, at = _item(data, at, depth + 1, left)
         items.append(item)
     return items, at
+
+
+def _spend(left: list[int], items: int, at: int) -> None:
+    left[0] -= items
+    if left[0] < 0:
+        raise ParseError("CBOR", f"more than {_MAX_ITEMS} items at offset {at}")
 
 
 def _head(data: bytes, at: int) -> tuple[int, int, int]:
@@ -84,15 +94,18 @@ def _head(data: bytes, at: int) -> tuple[int, int, int]:
     return major, argument, at + 1 + width
 
 
-def _map(data: bytes, at: int, count: int, depth: int) -> tuple[dict[object, object], int]:
+def _map(
+    data: bytes, at: int, count: int, depth: int, left: list[int]
+) -> tuple[dict[object, object], int]:
     if count > (len(data) - at) // 2:
         raise ParseError("CBOR", f"map of {count} entries at offset {at} is beyond the end")
+    _spend(left, 2 * count, at)
     result: dict[object, object] = {}
     for _ in range(count):
-        key, at = _item(data, at, depth + 1)
+        key, at = _item(data, at, depth + 1, left)
         if not isinstance(key, int | str) or isinstance(key, bool):
             raise ParseError("CBOR", f"map key before offset {at} is neither text nor an integer")
-        result[key], at = _item(data, at, depth + 1)
+        result[key], at = _item(data, at, depth + 1, left)
     return result, at
 
 

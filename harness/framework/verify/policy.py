@@ -208,7 +208,7 @@ def load_policy(text: bytes) -> Policy:
         raise PolicyError(f"policy of {len(text)} bytes, at most {_MAX_POLICY_SIZE}")
     try:
         policy = msgspec.json.decode(text, type=Policy)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PolicyError(f"policy: {error}") from None
     # Both are checked when they are made.
     _ = policy.rules_by_tee, policy.root_bytes
