@@ -119,6 +119,8 @@ def parse_certificate(raw: bytes) -> Certificate:
 def parse_report(page: bytes) -> Report:
     """Parse a report page as the processor returns it: V1 (masked) or V2 (extended).
 
+    Confidential Containers' attester unmasks the signer of a V1 page; that is read too.
+
     Raises:
         ParseError: not 4,096 bytes, something after the report, or numbers that are too long.
     """
@@ -130,7 +132,9 @@ def parse_report(page: bytes) -> Report:
     signer = _V2_SIGNER if version == 2 else _V1_SIGNER
     mask = page[188:192] if version == 1 else bytes(4)
     body = unmask(page[:188], mask)
-    identity = unmask(page[signer : signer + CERTIFICATE_SIZE + 64], mask)
+    in_clear = version == 1 and any(mask) and _is_pek(page, signer)
+    signer_mask = bytes(4) if in_clear else mask
+    identity = unmask(page[signer : signer + CERTIFICATE_SIZE + 64], signer_mask)
     policy, usage, algorithm = struct.unpack_from("<III", body, 176)
     rtmrs = (page[208 + 32 * i : 240 + 32 * i] for i in range(_RTMRS)) if version == 2 else ()
     return Report(

@@ -14,7 +14,8 @@ class TeeReport(msgspec.Struct, frozen=True):
     """A report whose signatures hold. It says nothing until ``report_data`` matches the binding.
 
     ``policy`` is the guest policy as the TEE defines its bits, ``chip`` the processor's identity,
-    ``rtmrs`` the run-time measurement registers (empty where the format has none). ``key`` is the
+    ``rtmrs`` the run-time measurement registers (empty where the format has none). ``platform`` is
+    a hash of the chip's own certificate where nothing signs ``chip``. ``key`` is the
     SubjectPublicKeyInfo (DER) of a vTPM's attestation key that the report itself vouches for, as a
     paravisor's does, ``instance`` the name that it gives the vTPM. ``details`` are for the rules of
     the TEE that made them, see check_rules.
@@ -26,6 +27,7 @@ class TeeReport(msgspec.Struct, frozen=True):
     policy: int
     chip: str
     rtmrs: tuple[bytes, ...] = ()
+    platform: bytes = b""
     key: bytes = b""
     instance: str = ""
     details: msgspec.Struct | None = None

@@ -172,7 +172,8 @@ def check_fresh_report(
     if trust is not None and launch is not None:
         new, old = trust.report, launch.tee.report
         failures.require(
-            (new.tee, new.chip, new.key) == (old.tee, old.chip, old.key),
+            (new.tee, new.chip, new.platform, new.key)
+            == (old.tee, old.chip, old.platform, old.key),
             "tee.fresh.identity",
             f"launched on chip {old.chip!r}, fresh report of {new.chip!r}, or of another vTPM",
         )

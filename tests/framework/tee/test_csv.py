@@ -1,7 +1,6 @@
 """CSV reports: real ones verify, every changed byte is refused, emulated ones differ by root."""
 
 import contextlib
-import random
 import struct
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,7 +14,7 @@ from harness.framework.errors import ParseError
 from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.tee import csv_format, sm2, verifier
 from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
-from harness.framework.tee.kinds.csv import CsvVerifier
+from harness.framework.tee.kinds.csv import CsvRules, CsvVerifier
 from harness.framework.tee.report import TeeVerificationError
 from harness.framework.verify.cache import VerificationCache
 
@@ -54,25 +53,76 @@ def test_registry_knows_csv_and_nothing_it_cannot_check() -> None:
     assert verifier("sgx") is None
 
 
-def test_flipped_bits_of_the_real_page_are_refused(
-    real_evidence: TeeEvidence, real_root: bytes
+@pytest.mark.parametrize("part", ["report", "certificates"])
+def test_every_flipped_byte_of_the_real_evidence_is_refused(
+    real_evidence: TeeEvidence, real_root: bytes, part: str
 ) -> None:
-    positions = [*random.Random(1).sample(range(2548), 100), 184, 188, 2547, 2548, 4095]
-    for at in positions:
-        damaged = msgspec.structs.replace(
-            real_evidence, report=flip(real_evidence.report, at, 1 << at % 8)
-        )
-        assert failure(damaged, real_root).startswith("tee."), at
+    whole, memo, accepted = getattr(real_evidence, part), VerificationCache().memo, []
+    for at in range(len(whole)):
+        damaged = msgspec.structs.replace(real_evidence, **{part: flip(whole, at, 1 << at % 8)})
+        try:
+            VERIFIER.verify(damaged, real_root, memo=memo)
+        except TeeVerificationError as error:
+            assert error.failure in VERIFIER.failures or error.failure == "tee.report.signature"
+        else:
+            accepted.append(at)
+    assert accepted == []
 
 
-def test_flipped_bits_of_the_real_certificates_are_refused(
-    real_evidence: TeeEvidence, real_root: bytes
+def test_hygons_root_is_pinned(real_root: bytes, real_evidence: TeeEvidence) -> None:
+    assert VERIFIER.roots == {"hygon": real_root}
+    assert VERIFIER.verify(real_evidence, VERIFIER.roots["hygon"]).chip == "NZA9T14052605"
+
+
+def as_attester_sends(page: bytes, *, extended: bool) -> bytes:
+    """Confidential Containers' form: PEK and serial unmasked in place, the spare bytes cleared."""
+    at = 1168 if extended else 336
+    mask = bytes(4) if extended else page[188:192]
+    identity = csv_format.unmask(page[at : at + 2148], mask)
+    return page[:at] + identity + bytes(32) + page[at + 2180 :]
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["v1", "v2"])
+def test_pages_of_another_attester_need_the_rule_that_allows_them(
+    processor: SoftwareProcessor, *, extended: bool
 ) -> None:
-    for at in random.Random(2).sample(range(2916), 80):
-        damaged = msgspec.structs.replace(
-            real_evidence, certificates=flip(real_evidence.certificates, at, 1 << at % 8)
-        )
-        assert failure(damaged, real_root).startswith("tee."), at
+    good = evidence_of(processor, extended=extended)
+    sent = msgspec.structs.replace(good, report=as_attester_sends(good.report, extended=extended))
+    assert failure(sent, processor.hrk) == "tee.report.mac"
+    relaxed, memo = CsvRules(require_mac=False), VerificationCache().memo
+    report = VERIFIER.verify(sent, processor.hrk, relaxed, memo=memo)
+    assert report == VERIFIER.verify(good, processor.hrk, relaxed)
+    # A cache must not carry what a lenient policy accepted over to a strict one.
+    with pytest.raises(TeeVerificationError, match="mnonce"):
+        VERIFIER.verify(sent, processor.hrk, memo=memo)
+    spare = (1168 if extended else 336) + 2150
+    damaged = msgspec.structs.replace(sent, report=flip(sent.report, spare))
+    with pytest.raises(TeeVerificationError, match="spare"):
+        VERIFIER.verify(damaged, processor.hrk, relaxed)
+
+
+def test_registers_must_have_accepted_values(processor: SoftwareProcessor) -> None:
+    for extended in (True, False):
+        report = VERIFIER.verify(evidence_of(processor, extended=extended), processor.hrk)
+        good = CsvRules(rtmrs={0: (report.measurement,), 4: (bytes(32),)})
+        bad = CsvRules(rtmrs={1: (b"\1" * 32,)})
+        for rules, found in ((good, not extended), (bad, True)):
+            failures = {name for name, _ in VERIFIER.check_rules(report, rules)}
+            assert failures == ({"tee.csv.rtmr"} if found else set())
+
+
+def test_the_serial_number_is_a_claim_but_the_chips_certificate_is_not(
+    processor: SoftwareProcessor,
+) -> None:
+    """Whoever knows the mnonce, which the report holds, can make a MAC over another serial."""
+    page = evidence_of(processor, extended=True).report
+    at = 1168 + 2084
+    covered = page[1168:at] + b"OTHER".ljust(64, b"\0") + page[at + 64 : at + 96]
+    forged = page[:1168] + covered + sm2.hmac_sm3(page[128:144], covered) + page[at + 128 :]
+    report = VERIFIER.verify(TeeEvidence("csv", forged, processor.hsk_cek), processor.hrk)
+    genuine = VERIFIER.verify(evidence_of(processor), processor.hrk)
+    assert (report.chip, genuine.chip) == ("OTHER", processor.serial)
+    assert report.platform == genuine.platform
 
 
 @pytest.mark.parametrize("extended", [False, True], ids=["v1", "v2"])

@@ -1,22 +1,24 @@
 """One evidence format for every TEE: each launches a vTPM, and the results are of one shape."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from harness.framework.errors import PolicyError
 from harness.framework.evidence import binding
-from harness.framework.evidence.bundle import encode_evidence
-from harness.framework.tee import verifiers
-from harness.framework.tee.csv_processor import SoftwareProcessor
+from harness.framework.evidence.bundle import TeeEvidence, encode_evidence
+from harness.framework.tee import sm2, verifiers
+from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
 from harness.framework.tee.kinds.azure import AzureSnpRules
 from harness.framework.tee.snp_rules import SnpRules
-from harness.framework.verify import VerificationCache, encode_policy, load_policy, verify
+from harness.framework.verify import TeeRoot, VerificationCache, encode_policy, load_policy, verify
 
 from .platforms import ParavisorWorld, TeeWorld, snp, tdx, world_of
-from .world import NOW, World, ids, judge
+from .world import GUEST, NOW, World, ids, judge
 
 PARAVISORS = ("az-snp-vtpm", "az-tdx-vtpm")
 KINDS = ("csv", "snp", "tdx", *PARAVISORS)
@@ -182,3 +184,52 @@ def test_a_launch_bound_to_other_claims_is_refused() -> None:
         page = world.report(binding.launch_report_data(claims))
         result = judge(world, world.evidence(launch_report=world.tee(page)))
         assert ids(result) == {"tee.report.binding", "chain.ak.launch"}
+
+
+DATA = Path(__file__).parents[2] / "data"
+REAL = {
+    "hygon": TeeEvidence(
+        "csv",
+        (DATA / "csv" / "csvrs-report.cert").read_bytes().ljust(4096, b"\0"),
+        (DATA / "csv" / "csvrs-hsk_cek.cert").read_bytes(),
+    ),
+    "amd-milan": TeeEvidence(
+        "snp",
+        (DATA / "snp" / "test-report.bin").read_bytes(),
+        (DATA / "snp" / "test-vcek.der").read_bytes(),
+    ),
+    "intel-sgx": TeeEvidence("tdx", (DATA / "tdx" / "tdx_quote_4.dat").read_bytes(), b""),
+}
+
+
+@pytest.mark.parametrize("root", REAL)
+def test_real_reports_hold_under_pinned_roots_and_are_about_nothing_of_ours(
+    root: str, processor: SoftwareProcessor
+) -> None:
+    """All that is wrong with them is what they are bound to, or a root under a name not theirs."""
+    world, real = World(processor), REAL[root]
+    evidence = world.evidence(launch_report=real)
+    named = world.policy(tee_roots=(TeeRoot(root, real.tee, "real"),))
+    assert ids(judge(world, evidence, named)) == {"tee.report.binding", "chain.ak.launch"}
+    assert ids(judge(world, evidence, world.policy(tee_roots=()))) == {"tee.root"}
+    for unknown in (TeeRoot("other", real.tee, "real"), TeeRoot(root, real.tee, "emulated")):
+        with pytest.raises(PolicyError, match="no bytes"):
+            judge(world, evidence, world.policy(tee_roots=(unknown,)))
+
+
+def test_a_serial_number_of_another_chip_is_no_identity(
+    processor: SoftwareProcessor, tmp_path: Path
+) -> None:
+    """A fresh report of another CSV chip that claims the serial number of the first."""
+    world = World(processor)
+    vendor = SoftwareVendor()
+    other = vendor.provision(tmp_path / "other")
+    quote = world.quote()
+    page = other.launch(GUEST).report(world.fresh_data(quote), bytes(16), extended=True)
+    at = 1168 + 2084
+    covered = page[1168:at] + processor.serial.encode().ljust(64, b"\0") + page[at + 64 : at + 96]
+    forged = page[:1168] + covered + sm2.hmac_sm3(bytes(16), covered) + page[at + 128 :]
+    fresh = TeeEvidence("csv", forged, other.hsk_cek)
+    roots = (*world.policy().tee_roots, TeeRoot("other", "csv", "emulated", other.hrk))
+    evidence = world.evidence(quote=quote, fresh_report=fresh)
+    assert ids(judge(world, evidence, world.policy(tee_roots=roots))) == {"tee.fresh.identity"}

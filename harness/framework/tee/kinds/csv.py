@@ -7,6 +7,7 @@ policy names differs.
 import hmac
 from collections.abc import Iterator, Mapping
 from functools import cache
+from hashlib import sha256
 from importlib import resources
 
 import msgspec
@@ -20,13 +21,22 @@ from harness.framework.tee.report import TeeReport, TeeVerificationError
 
 POLICY_NODBG, POLICY_NOKS, POLICY_ES, POLICY_NOSEND = 0x1, 0x2, 0x4, 0x8
 POLICY_CSV3 = 0x40
+_CEK_BODY = slice(csv_format.CA_SIZE, csv_format.CA_SIZE + csv_format.CERTIFICATE_SIGNED)
 
 
 class CsvRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Guest policy bits of CSV. Default: no debugging (bit 0), encrypted state (bit 2)."""
+    """What a policy decides about CSV guests.
+
+    ``required_bits`` and ``forbidden_bits`` are of the guest policy (default: no debugging, bit 0;
+    encrypted state, bit 2). ``rtmrs`` are the accepted values by register; only extended reports
+    have registers. Without ``require_mac`` pages are accepted as Confidential Containers' attester
+    sends them: signer in clear, spare bytes zero, so that the processor's MAC fits no longer.
+    """
 
     required_bits: int = POLICY_NODBG | POLICY_ES
     forbidden_bits: int = 0
+    rtmrs: dict[int, tuple[bytes, ...]] = {}
+    require_mac: bool = True
 
 
 _STRICT = CsvRules()
@@ -44,6 +54,7 @@ class CsvVerifier:
         "tee.chain.cek": "the chip's key isn't signed by the vendor's",
         "tee.chain.pek": "the platform's key isn't signed by the chip's",
         "tee.report.mac": "the report's MAC is wrong",
+        "tee.csv.rtmr": "a run-time measurement register is missing or has another value",
     }
 
     @property
@@ -55,21 +66,22 @@ class CsvVerifier:
         self,
         evidence: TeeEvidence,
         root: bytes,
-        rules: CsvRules = _STRICT,  # noqa: ARG002
+        rules: CsvRules = _STRICT,
         now_s: float = 0.0,  # noqa: ARG002 -- nothing of CSV expires
         memo: Memo = forgetful,
     ) -> TeeReport:
         """See TeeVerifier. ``root`` is the 832-byte HRK certificate."""
         page, certificates = evidence.report, evidence.certificates
-        key = hash_of("csv report", root, certificates, page)
-        return memo(key, lambda: _verify(page, certificates, root, memo))
+        mac = rules.require_mac
+        key = hash_of(f"csv report, MAC {mac}", root, certificates, page)
+        return memo(key, lambda: _verify(page, certificates, root, memo, require_mac=mac))
 
     def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
         """See TeeVerifier: the HSK names the HRK's key id."""
         return len(root) == csv_format.CA_SIZE and evidence.certificates[20:36] == root[4:20]
 
     def check_rules(self, report: TeeReport, rules: CsvRules) -> Iterator[tuple[str, str]]:
-        """See TeeVerifier: the bits of the guest policy."""
+        """See TeeVerifier: the bits of the guest policy, and the registers."""
         required, forbidden = rules.required_bits, rules.forbidden_bits
         if report.policy & required != required or report.policy & forbidden:
             yield (
@@ -77,6 +89,9 @@ class CsvVerifier:
                 f"guest policy {report.policy:#x}, required bits {required:#x}, "
                 f"forbidden {forbidden:#x}",
             )
+        for register, digests in rules.rtmrs.items():
+            if not 0 <= register < len(report.rtmrs) or report.rtmrs[register] not in digests:
+                yield "tee.csv.rtmr", f"register {register} has no value that is accepted"
 
 
 VERIFIERS = (CsvVerifier(),)
@@ -88,7 +103,9 @@ def _pinned() -> bytes:
     return file.read_bytes()
 
 
-def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeReport:
+def _verify(
+    page: bytes, certificates: bytes, root: bytes, memo: Memo, *, require_mac: bool
+) -> TeeReport:
     try:
         report = csv_format.parse_report(page)
     except ParseError as error:
@@ -97,6 +114,7 @@ def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeRep
     key = hash_of("csv pek", root, certificates, report.pek)
     pek = memo(key, lambda: _valid_pek(root, certificates, report.pek, memo))
     _check_signature(report, pek)
+    _check_mac(report, require_mac=require_mac)
     return TeeReport(
         tee="csv",
         report_data=report.report_data,
@@ -104,6 +122,8 @@ def _verify(page: bytes, certificates: bytes, root: bytes, memo: Memo) -> TeeRep
         policy=report.policy,
         chip=report.serial.rstrip(b"\0").decode("ascii", "backslashreplace"),
         rtmrs=report.rtmrs,
+        # Nothing signs the serial number; the chip's key is what can't be claimed by another chip.
+        platform=sha256(certificates[_CEK_BODY]).digest(),
     )
 
 
@@ -164,7 +184,14 @@ def _check_signature(report: Report, pek: Certificate) -> None:
         )
     if not sm2.verify(pek.public, pek.user_id, report.signed, report.signature):
         raise TeeVerificationError("tee.report.signature", "is not the PEK's")
-    # Meant for the guest, which knows the mnonce. Here it covers serial and PEK's spare bytes.
+
+
+def _check_mac(report: Report, *, require_mac: bool) -> None:
+    """Meant for the guest, which knows the mnonce. Here it covers serial and PEK's spare bytes."""
     mac = sm2.hmac_sm3(report.mnonce, report.mac_input)
-    if not hmac.compare_digest(mac, report.mac):
+    if hmac.compare_digest(mac, report.mac):
+        return
+    if require_mac:
         raise TeeVerificationError("tee.report.mac", "does not match the report's mnonce")
+    if any(report.mac_input[-32:]):
+        raise TeeVerificationError("tee.report.mac", "neither MAC nor zeros in the spare bytes")
