@@ -25,14 +25,28 @@ _MAX_NAME, _MAX_DATA = 16, 1024 * 1024
 _VIOLATION_SHA1, _VIOLATION_EXTEND = bytes(20), b"\xff" * 32
 _NS_BYTES = 24
 _OLD_TEMPLATE_PATH = 256  # "ima" hashes the path in a buffer of this size
-_FIELDS = {"ima-ng": 2, "ima-sig": 3, "ima-buf": 3, IMA_NS: 3}
+# How many fields a template has, the first being a digest and the second a path (or name).
+_FIELDS = {
+    "ima-ng": 2,
+    "ima-ngv2": 2,
+    "ima-sig": 3,
+    "ima-sigv2": 3,
+    "ima-buf": 3,
+    "ima-modsig": 5,
+    "evm-sig": 9,
+    IMA_NS: 3,
+}
+_TYPED_DIGESTS = ("ima-ngv2", "ima-sigv2")
+DIGEST_OF_FILE, DIGEST_OF_TREE = "ima", "verity"
 
 
 class ImaEntry(NamedTuple):
-    """One measurement. ``extra``: ima-sig's signature, ima-buf's buffer, ima-ns's 24 bytes.
+    """One measurement. ``extra`` is the third field: a signature (ima-sig, ima-modsig; evm-sig's is
+    EVM's), ima-buf's buffer, ima-ns's 24 bytes.
 
     ``extended`` is what the SHA-256 bank was extended with.
-    ``algorithm`` is "" and ``digest`` empty for a template that we don't know.
+    ``algorithm`` is "" and ``digest`` empty for a template that we don't know. ``digest_of``: "ima"
+    for the file's bytes, "verity" for the root of its fs-verity tree, which is no digest of them.
     """
 
     pcr: int
@@ -43,6 +57,7 @@ class ImaEntry(NamedTuple):
     extra: bytes
     extended: bytes
     violation: bool
+    digest_of: str = DIGEST_OF_FILE
 
 
 def redact(log: bytes, pcr: int) -> bytes:
@@ -86,22 +101,26 @@ def parse_entry(log: bytes, at: int) -> tuple[ImaEntry, int]:
             raise ParseError(_WHAT, f"path of {len(path)} bytes at offset {start}")
         data = digest + path.ljust(_OLD_TEMPLATE_PATH, b"\0")
         fields = ("sha1", digest, _text(path), b"")
+        digest_of = DIGEST_OF_FILE
     else:
         data, at = _sized(log, at, start)
-        fields = _known_fields(template, data, start)
+        fields, digest_of = _known_fields(template, data, start)
     if template == REDACTED:
         extended = _shown(data, start)
         violation = violation or extended == _VIOLATION_EXTEND
     else:
         extended = _VIOLATION_EXTEND if violation else sha256(data).digest()
-    entry = ImaEntry(pcr, template, *fields, extended, violation)
+    entry = ImaEntry(pcr, template, *fields, extended, violation, digest_of)
     return entry, at
 
 
-def _known_fields(template: str, data: bytes, start: int) -> tuple[str, bytes, str, bytes]:
-    """Algorithm, digest, path and extra of a template with a sized digest and path."""
+_Fields = tuple[str, bytes, str, bytes]
+
+
+def _known_fields(template: str, data: bytes, start: int) -> tuple[_Fields, str]:
+    """Algorithm, digest, path and extra of a template with sized fields; what was hashed."""
     if template not in _FIELDS:
-        return "", b"", "", b""
+        return ("", b"", "", b""), DIGEST_OF_FILE
     fields, at = [], 0
     for _ in range(_FIELDS[template]):
         field, at = _sized(data, at, start)
@@ -114,7 +133,13 @@ def _known_fields(template: str, data: bytes, start: int) -> tuple[str, bytes, s
     extra = fields[2] if len(fields) > 2 else b""
     if template == IMA_NS and len(extra) != _NS_BYTES:
         raise ParseError(_WHAT, f"namespaces of {len(extra)} bytes at offset {start}")
-    return _text(algorithm), digest, _text(fields[1][:-1]), extra
+    digest_of = DIGEST_OF_FILE
+    if template in _TYPED_DIGESTS:
+        kind, _, algorithm = algorithm.partition(b":")
+        digest_of = _text(kind)
+        if digest_of not in (DIGEST_OF_FILE, DIGEST_OF_TREE):
+            raise ParseError(_WHAT, f"digest of type {digest_of!r} at offset {start}")
+    return (_text(algorithm), digest, _text(fields[1][:-1]), extra), digest_of
 
 
 def _shown(data: bytes, start: int) -> bytes:

@@ -5,6 +5,7 @@ from harness.framework.verify.cache import VerificationCache
 from harness.framework.verify.container_list import ContainerListResult, verify_container_list
 from harness.framework.verify.containers import Container
 from harness.framework.verify.failures import FAILURES, Failure
+from harness.framework.verify.keylime_policy import KeylimePolicy, load_runtime_policy
 from harness.framework.verify.policy import (
     Challenge,
     ContainerRules,
@@ -28,12 +29,14 @@ __all__ = [
     "ContainerListResult",
     "ContainerRules",
     "Failure",
+    "KeylimePolicy",
     "Policy",
     "Previous",
     "TeeRoot",
     "VerificationCache",
     "encode_policy",
     "load_policy",
+    "load_runtime_policy",
     "verify",
     "verify_container_list",
 ]

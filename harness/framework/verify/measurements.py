@@ -17,6 +17,7 @@ from harness.framework.verify.containers import Container, ContainerCheck
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
 from harness.framework.verify.known_list import KnownList, ListEnd
+from harness.framework.verify.file_rules import FileJudge
 from harness.framework.verify.policy import Policy
 
 _MAX_REPORTED = 16
@@ -179,10 +180,8 @@ def replay_list(
     ``start`` are the PCR values when the kernel starts; without containers, ``begin`` is where the
     list goes on. Raises ParseError.
     """
-    aggregate, value = _boot_aggregate(quoted), quoted.get(IMA_PCR, b"")
-
-    def judge(number: int, entry: ImaEntry) -> Problem | None:
-        return _judge(number, entry, aggregate, policy, check)
+    value = quoted.get(IMA_PCR, b"")
+    judge = _EntryJudge(policy, _boot_aggregate(quoted), check)
 
     allowed = policy.plain_files
     if check is None:
@@ -199,40 +198,43 @@ def _boot_aggregate(quoted: dict[int, bytes]) -> bytes | None:
     return sha256(b"".join(quoted[pcr] for pcr in _AGGREGATED_PCRS)).digest()
 
 
-def _judge(
-    number: int,
-    entry: ImaEntry,
-    aggregate: bytes | None,
-    policy: Policy,
-    check: ContainerCheck | None,
-) -> Problem | None:
-    where = f"entry {number} ({entry.path!r})"
-    if number and check is not None and entry.pcr == check.pcr:
-        return check.judge(entry, where)
-    if entry.pcr != IMA_PCR:
-        return Problem("ima.entry.pcr", f"{where} is for PCR {entry.pcr}")
-    if entry.violation:
-        return Problem("ima.violation", f"{where} is a violation")
-    if number and check is not None and entry.template == "ima-buf" and entry.path in RECORDS:
-        return check.record(entry)
-    if entry.template not in policy.ima_templates:
-        return Problem("ima.entry.template", f"{where} has template {entry.template!r}")
-    if number == 0 and entry.path != BOOT_AGGREGATE:
-        return Problem("ima.boot_aggregate.missing", f"the log starts with {entry.path!r}")
-    if entry.algorithm != "sha256":
-        return Problem("ima.entry.hash", f"{where} has a digest of {entry.algorithm!r}")
-    if number == 0:
-        if entry.digest == aggregate:
+class _EntryJudge:
+    """Judges the entries of one list, in their order."""
+
+    def __init__(
+        self, policy: Policy, aggregate: bytes | None, check: ContainerCheck | None
+    ) -> None:
+        self._templates = policy.templates
+        self._aggregate = aggregate
+        self._check = check
+        self._files = FileJudge(policy.file_rules)
+
+    def __call__(self, number: int, entry: ImaEntry) -> Problem | None:
+        """Why entry ``number`` isn't acceptable."""
+        where, check = f"entry {number} ({entry.path!r})", self._check
+        if number and check is not None and entry.pcr == check.pcr:
+            return check.judge(entry, where)
+        if entry.pcr != IMA_PCR:
+            return Problem("ima.entry.pcr", f"{where} is for PCR {entry.pcr}")
+        if entry.violation:
+            return Problem("ima.violation", f"{where} is a violation")
+        if number and check is not None and entry.template == "ima-buf" and entry.path in RECORDS:
+            return check.record(entry)
+        if entry.template not in self._templates:
+            return Problem("ima.entry.template", f"{where} has template {entry.template!r}")
+        if number == 0:
+            return self._judge_first(entry, where)
+        if check is not None and check.managers.is_one(entry):
             return None
-        return Problem("ima.boot_aggregate.mismatch", f"boot_aggregate is {entry.digest.hex()}")
-    if check is not None and check.managers.is_one(entry):
+        return self._files.judge(entry, where)
+
+    def _judge_first(self, entry: ImaEntry, where: str) -> Problem | None:
+        """The first entry ties the list to the boot that was quoted."""
+        if entry.path != BOOT_AGGREGATE:
+            return Problem("ima.boot_aggregate.missing", f"the log starts with {entry.path!r}")
+        if entry.algorithm != "sha256":
+            return Problem("ima.entry.hash", f"{where} has a digest of {entry.algorithm!r}")
+        if entry.digest != self._aggregate:
+            found = entry.digest.hex()
+            return Problem("ima.boot_aggregate.mismatch", f"boot_aggregate is {found}")
         return None
-    return _judge_file(entry, policy, where)
-
-
-def _judge_file(entry: ImaEntry, policy: Policy, where: str) -> Problem | None:
-    if entry.path not in policy.ima:
-        return Problem("ima.file.unknown", f"{where} is not in the policy")
-    if entry.digest not in policy.ima[entry.path]:
-        return Problem("ima.file.digest", f"{where} has digest {entry.digest.hex()}")
-    return None

@@ -8,10 +8,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from harness.framework import tee
-from harness.framework.errors import PolicyError
+from harness.framework.errors import ParseError, PolicyError
+from harness.framework.evidence import ima_signature
 from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE
+from harness.framework.evidence.ima_signature import NamedKey
 from harness.framework.evidence.ima_walk import AllowedFiles
+from harness.framework.verify import keylime_policy
 from harness.framework.verify.boot_rules import BootRules
+from harness.framework.verify.file_rules import FileRules
+from harness.framework.verify.keylime_policy import KeylimePolicy
 
 _MAX_POLICY_SIZE = 256 * 1024 * 1024
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
@@ -80,7 +85,11 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     ``CsvRules``). A service of ``relayed_measurements`` serves guests through a
     device on their host, so that without a fresh report nothing is known of them. ``boot`` are the
     allowed SHA-256 event digests by PCR, ``boot_rules`` say what each event may be (None: replay
-    only; with both, both must hold). ``ima`` are the allowed digests by path.
+    only; with both, both must hold). ``ima`` are the allowed digests by path, of files, and
+    ``ima_keys`` (certificates or public keys) those whose signatures of files count instead.
+    ``ima_keyrings`` are the digests of keys that may be loaded, by keyring, and then count too;
+    ``ima_buffers`` those of other buffers, by name. ``keylime`` replaces all of these by a runtime
+    policy of Keylime's.
     ``containers``: None where no container may measure anything into a PCR of its own.
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
     """
@@ -103,6 +112,10 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     boot_rules: BootRules | None = None
     ima: dict[str, tuple[bytes, ...]] = {}
     ima_templates: tuple[str, ...] = ("ima-ng", "ima-sig")
+    ima_keys: tuple[bytes, ...] = ()
+    ima_keyrings: dict[str, tuple[bytes, ...]] = {}
+    ima_buffers: dict[str, tuple[bytes, ...]] = {}
+    keylime: KeylimePolicy | None = None
     containers: ContainerRules | None = None
     require_fresh_report: bool = False
     require_deep_quote: bool = False
@@ -142,8 +155,29 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     def plain_files(self) -> AllowedFiles:
         """``ima`` without the container managers, whose entries are needed for more."""
         managers = self.containers.managers if self.containers else {}
-        files = {path: digests for path, digests in self.ima.items() if path not in managers}
-        return AllowedFiles(files, self.ima_templates)
+        files = {
+            path: digests for path, digests in self.file_rules.files.items() if path not in managers
+        }
+        return AllowedFiles(files, self.templates)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The templates of which an entry of the host may be."""
+        return self.ima_templates if self.keylime is None else keylime_policy.TEMPLATES
+
+    @cached_property
+    def file_rules(self) -> FileRules:
+        """What the host may measure.
+
+        Raises:
+            PolicyError: rules for files beside ``keylime``, an unusable key or exclusion.
+        """
+        if self.keylime is None:
+            keys = tuple(_ima_key(number, key) for number, key in enumerate(self.ima_keys))
+            return FileRules(self.ima, keys, self.ima_keyrings, buffers=self.ima_buffers)
+        if self.ima or self.ima_keys or self.ima_keyrings or self.ima_buffers:
+            raise PolicyError("policy: keylime: not together with ima, ima_keys and the like")
+        return self.keylime.rules
 
 
 def _rules(kind: str, given: Any, rules_type: type[msgspec.Struct]) -> msgspec.Struct:
@@ -153,6 +187,16 @@ def _rules(kind: str, given: Any, rules_type: type[msgspec.Struct]) -> msgspec.S
         return msgspec.convert(given, rules_type)
     except msgspec.ValidationError as error:
         raise PolicyError(f"policy: tee_rules.{kind}: {error}") from None
+
+
+def _ima_key(number: int, data: bytes) -> NamedKey:
+    try:
+        key = ima_signature.load_key(data)
+    except ParseError as error:
+        raise PolicyError(f"policy: ima_keys: key {number}: {error}") from None
+    if key is None:
+        raise PolicyError(f"policy: ima_keys: key {number} is no certificate or public key")
+    return key
 
 
 def _root_bytes(root: TeeRoot) -> bytes:
@@ -210,8 +254,8 @@ def load_policy(text: bytes) -> Policy:
         policy = msgspec.json.decode(text, type=Policy)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PolicyError(f"policy: {error}") from None
-    # Both are checked when they are made.
-    _ = policy.rules_by_tee, policy.root_bytes
+    # All are checked when they are made.
+    _ = policy.rules_by_tee, policy.root_bytes, policy.file_rules
     return policy
 
 
