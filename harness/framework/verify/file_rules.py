@@ -39,11 +39,17 @@ class FileRules(msgspec.Struct, frozen=True):
 
 
 class FileJudge:
-    """Judges the entries of one list in their order: keys count once they were loaded."""
+    """Judges the entries of one list in their order: keys count once they were loaded.
 
-    def __init__(self, rules: FileRules) -> None:
+    ``loaded`` are the certificates or public keys that were, as the entries have them.
+    """
+
+    def __init__(self, rules: FileRules, loaded: tuple[bytes, ...] = ()) -> None:
+        """``loaded``: by entries before the first one to judge, which were acceptable."""
         self._rules = rules
-        self._keys = KeyRing(rules.keys)
+        self.loaded = loaded
+        before = (ima_signature.load_key(key) for key in loaded)
+        self._keys = KeyRing((*rules.keys, *(key for key in before if key is not None)))
 
     def judge(self, entry: ImaEntry, where: str) -> Problem | None:
         """Why an entry isn't acceptable. ``where`` names it."""
@@ -95,7 +101,9 @@ class FileJudge:
         if not self._is_listed(entry, self._rules.keyrings):
             what = f"{where}: key {key.key_id:08x} with digest {entry.digest.hex()}"
             return Problem("ima.key.unknown", what)
-        self._keys.add(key)
+        if entry.extra not in self.loaded:
+            self.loaded += (entry.extra,)
+            self._keys.add(key)
         return None
 
     def _is_listed(self, entry: ImaEntry, digests: Digests) -> bool:

@@ -14,13 +14,15 @@ _GCM_NONCE = bytes(12)
 class ListEnd(NamedTuple):
     """``entries`` of a list, in ``size`` bytes, led to PCR 10's value ``pcr``.
 
-    ``aggregate``: the SHA-256 over the values of PCRs 0-9 that entry 0 was held against.
+    ``aggregate``: the SHA-256 over the values of PCRs 0-9 that entry 0 was held against. ``keys``
+    were loaded by then, and count in what follows (see ``FileJudge``).
     """
 
     aggregate: bytes
     entries: int
     size: int
     pcr: bytes
+    keys: tuple[bytes, ...] = ()
 
 
 class KnownList(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Replay of the boot event log and the IMA log against the quoted PCR values."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from itertools import islice
 from typing import NamedTuple
@@ -16,8 +16,8 @@ from harness.framework.verify.boot_rules import check_boot
 from harness.framework.verify.containers import Container, ContainerCheck
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
-from harness.framework.verify.known_list import KnownList, ListEnd
 from harness.framework.verify.file_rules import FileJudge
+from harness.framework.verify.known_list import KnownList, ListEnd
 from harness.framework.verify.policy import Policy
 
 _MAX_REPORTED = 16
@@ -117,10 +117,13 @@ def replay_ima_log(
     if not failures.require(bool(log or known), "ima.log.missing", "no IMA log"):
         return MeasuredList()
     check = ContainerCheck(policy.containers) if policy.containers else None
+    files = FileJudge(policy.file_rules, known.end.keys if known else ())
     try:
         start = boot_event_log.replay(events)
-        result = _go_on(log, quoted, policy, known.end, whole=whole) if known else None
-        result = result or replay_list(log, quoted, start, policy, check)
+        result = _go_on(log, quoted, policy, files, known.end, whole=whole) if known else None
+        if result is None:
+            files = FileJudge(policy.file_rules)
+            result = replay_list(log, quoted, start, policy, check, files=files)
     except ParseError as error:
         failures.add("ima.log.format", str(error))
         return MeasuredList()
@@ -131,7 +134,7 @@ def replay_ima_log(
     if result.problems or aggregate is None:
         return MeasuredList(result.entries)
     size = result.end if whole or known is None else known.end.size + result.end
-    end = ListEnd(aggregate, result.entries, size, quoted[IMA_PCR])
+    end = ListEnd(aggregate, result.entries, size, quoted[IMA_PCR], files.loaded)
     return MeasuredList(result.entries, (), end)
 
 
@@ -151,7 +154,13 @@ def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: Fai
 
 
 def _go_on(
-    log: bytes, quoted: dict[int, bytes], policy: Policy, end: ListEnd, *, whole: bool
+    log: bytes,
+    quoted: dict[int, bytes],
+    policy: Policy,
+    files: FileJudge,
+    end: ListEnd,
+    *,
+    whole: bool,
 ) -> ImaReplay | None:
     """Replay what follows ``end``; None: the whole log's answer is another one."""
     at = end.size if whole else 0
@@ -159,7 +168,7 @@ def _go_on(
         return ImaReplay(True, end.entries, (), at)
     begin = Start(end.entries, end.pcr, at)
     try:
-        result = replay_list(log, quoted, {}, policy, None, begin)
+        result = replay_list(log, quoted, {}, policy, None, begin, files)
     except ParseError:
         if whole:
             return None
@@ -174,14 +183,16 @@ def replay_list(
     policy: Policy,
     check: ContainerCheck | None,
     begin: Start | None = None,
+    files: FileJudge | None = None,
 ) -> ImaReplay:
     """Replay a list, judging its entries by ``policy``, and those of containers by ``check``.
 
     ``start`` are the PCR values when the kernel starts; without containers, ``begin`` is where the
-    list goes on. Raises ParseError.
+    list goes on, and ``files`` judges what was loaded before. Raises ParseError.
     """
     value = quoted.get(IMA_PCR, b"")
-    judge = _EntryJudge(policy, _boot_aggregate(quoted), check)
+    files = files or FileJudge(policy.file_rules)
+    judge = _EntryJudge(policy.templates, files, _boot_aggregate(quoted), check)
 
     allowed = policy.plain_files
     if check is None:
@@ -202,12 +213,16 @@ class _EntryJudge:
     """Judges the entries of one list, in their order."""
 
     def __init__(
-        self, policy: Policy, aggregate: bytes | None, check: ContainerCheck | None
+        self,
+        templates: Collection[str],
+        files: FileJudge,
+        aggregate: bytes | None,
+        check: ContainerCheck | None,
     ) -> None:
-        self._templates = policy.templates
+        self._templates = templates
+        self._files = files
         self._aggregate = aggregate
         self._check = check
-        self._files = FileJudge(policy.file_rules)
 
     def __call__(self, number: int, entry: ImaEntry) -> Problem | None:
         """Why entry ``number`` isn't acceptable."""

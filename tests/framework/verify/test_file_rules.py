@@ -10,10 +10,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.framework.errors import PolicyError
-from harness.framework.verify import Policy, encode_policy, load_policy
+from harness.framework.evidence.bundle import encode_evidence
+from harness.framework.verify import (
+    Policy,
+    VerificationCache,
+    encode_policy,
+    load_policy,
+    verify,
+)
 
 from .test_measurements import entry, fields, sized, with_ima
-from .world import World, ids, judge
+from .world import NOW, World, ids, judge
 
 KEY, OTHER = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 CONTENT = b"a signed program"
@@ -109,6 +116,20 @@ def test_a_key_counts_from_when_it_was_loaded(world: World) -> None:
     }
     assert found(world, loaded(OTHER), ima_keyrings=named) == {"ima.key.unknown"}
     assert found(world, loaded(KEY, b".other"), ima_keyrings=named) == {"ima.key.unknown"}
+
+
+def test_a_key_counts_in_what_follows_a_known_list(world: World) -> None:
+    """Re-attestation starts where the last list ended, and the key was loaded before that."""
+    policy = world.policy(
+        ima_templates=TEMPLATES,
+        ima_keyrings={".ima": (hashlib.sha256(public(KEY)).digest(),)},
+    )
+    cache, entries = VerificationCache(), (loaded(KEY), signed(signature(KEY)))
+    for count in (1, 2, 2):
+        wire = encode_evidence(with_ima(world, *entries[:count]))
+        assert ids(verify(wire, policy, world.challenge(), NOW, cache)) == set()
+    evil = encode_evidence(with_ima(world, *entries, signed(signature(OTHER))))
+    assert ids(verify(evil, policy, world.challenge(), NOW, cache)) == {SIGNATURE}
 
 
 def test_what_was_loaded_in_one_list_does_not_count_in_another(world: World) -> None:
