@@ -36,8 +36,8 @@ class Quote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TeeEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A TEE report with the certificates below the vendor's root.
 
-    For ``tee == "csv"``: the 4,096-byte page as the processor returns it, and HSK followed by CEK
-    (2,916 bytes).
+    What both hold is for the kind of TEE to say (docs/tees.md). For ``tee == "csv"``: the page of
+    4,096 bytes as the processor returns it, and HSK followed by CEK (2,916 bytes).
     """
 
     tee: _Name

@@ -50,7 +50,8 @@ class Report(NamedTuple):
     """An attestation report. TCBs are the 8 bytes as stored, since their fields vary by product.
 
     ``signing_key`` is ``vcek`` or ``vlek``; ``model`` is CPUID's combined family and model
-    (None before version 3); ``signature`` is DER over ``signed``.
+    (None before version 3); ``mitigations`` are those verified at launch and now (0 before version
+    5); ``signature`` is DER over ``signed``.
     """
 
     version: int
@@ -74,6 +75,7 @@ class Report(NamedTuple):
     chip_id: bytes
     committed_tcb: bytes
     launch_tcb: bytes
+    mitigations: tuple[int, int]
     signature: bytes
     signed: bytes
 
@@ -130,6 +132,7 @@ def parse_report(raw: bytes) -> Report:
         chip_id=raw[0x1A0:0x1E0],
         committed_tcb=raw[0x1E0:0x1E8],
         launch_tcb=raw[0x1F0:0x1F8],
+        mitigations=struct.unpack_from("<QQ", raw, 0x1F8) if version >= 5 else (0, 0),
         signature=_signature(raw),
         signed=raw[:SIGNED_SIZE],
     )

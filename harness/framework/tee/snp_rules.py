@@ -28,7 +28,8 @@ class SnpRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``required_bits`` and ``forbidden_bits`` are of the guest policy (default: no debugging, no
     migration agent), ``minimum_abi`` is the least (major, minor) that it must ask for.
-    ``minimum_tcb`` holds for the reported, the committed and the launch TCB, by product line.
+    ``minimum_tcb`` holds for the reported, the committed and the launch TCB, by product line, and
+    ``required_mitigations`` for the vectors of launch and now (report version 5).
     ``author_keys``, ``id_keys`` (SHA-384 digests) and ``host_data`` are the accepted values, None
     where any will do. A masked chip id makes chips with a VLEK indistinguishable. ``crls`` are DER;
     with ``require_crl`` each issuer must have one that is in date.
@@ -42,6 +43,7 @@ class SnpRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_guest_svn: int = 0
     required_platform_bits: int = 0
     forbidden_platform_bits: int = 0
+    required_mitigations: int = 0
     signing_keys: tuple[Literal["vcek", "vlek"], ...] = ("vcek", "vlek")
     allow_masked_chip: bool = False
     author_keys: tuple[bytes, ...] | None = None
@@ -82,6 +84,9 @@ def _check_platform(report: Report, line: str, rules: SnpRules) -> Iterator[tupl
             "tee.snp.platform",
             f"platform {info:#x}, required bits {required:#x}, forbidden {forbidden:#x}",
         )
+    needed = rules.required_mitigations
+    if any(vector & needed != needed for vector in report.mitigations):
+        yield "tee.snp.mitigations", f"vectors {report.mitigations}, required bits {needed:#x}"
     minimum = msgspec.structs.asdict(
         next((tcb for name, tcb in rules.minimum_tcb.items() if name == line), MinimumTcb())
     )

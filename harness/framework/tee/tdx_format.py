@@ -6,6 +6,7 @@ certificate and revocation list specification. All integers are little-endian.
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
@@ -185,6 +186,7 @@ def _signature(raw: bytes) -> bytes:
     return encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
 
 
+@lru_cache(maxsize=64)
 def _chain(text: bytes) -> tuple[bytes, ...]:
     """The certificates of a PEM chain, which nobody signs and which must therefore be exact."""
     try:

@@ -5,6 +5,7 @@ its leaves have serial number 0 and neither basic constraints nor key usage.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
@@ -89,6 +90,7 @@ def split(certificates: bytes) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=256)
 def parse(der: bytes) -> VendorCertificate:
     """Read one certificate. Raises ParseError: malformed, or a weak or unknown key or signature."""
     body, algorithm, _ = _parts(der)
@@ -158,9 +160,10 @@ def check_signatures(path: Sequence[VendorCertificate]) -> None:
     Raises:
         ChainError: a name, signature, issuer's right or critical extension is wrong.
     """
+    # From the root down, so that no key is used before it is known to be the vendor's.
     last = len(path) - 1
-    for depth, child in enumerate(path):
-        issuer = path[min(depth + 1, last)]
+    for depth in range(last, -1, -1):
+        child, issuer = path[depth], path[min(depth + 1, last)]
         # The root, which stands above itself, has as many issuers below it as above the leaf.
         below = min(depth, last - 1)
         problem = None

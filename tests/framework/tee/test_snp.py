@@ -1,6 +1,7 @@
 """SEV-SNP: real reports verify, every changed byte is refused, every rule can be broken."""
 
 import datetime as dt
+import ssl
 import subprocess
 import warnings
 from functools import cache
@@ -17,7 +18,7 @@ from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.tee import vendor_certificate, verifier
 from harness.framework.tee.kinds.snp import SnpVerifier
 from harness.framework.tee.report import TeeVerificationError
-from harness.framework.tee.snp_format import parse_report
+from harness.framework.tee.snp_format import parse_endorsement, parse_report
 from harness.framework.tee.snp_rules import MinimumTcb, SnpRules
 from harness.framework.verify.cache import VerificationCache
 
@@ -76,6 +77,20 @@ def test_the_real_report_verifies_from_amds_root_without_a_warning() -> None:
 @pytest.mark.parametrize("vcek", ["test-vcek-invalid-legacy.der", "test-vcek-invalid-new.der"])
 def test_the_real_invalid_certificates_are_refused(vcek: str) -> None:
     assert refusal(real(vcek), ROOTS["amd-milan"]) == "tee.snp.chain"
+
+
+def test_a_real_genoa_certificate_names_chip_and_tcb() -> None:
+    """Its product has no stepping; there is no report with it."""
+    der = ssl.PEM_cert_to_DER_cert((DATA / "vcek-genoa.pem").read_text())
+    vcek = vendor_certificate.parse(der)
+    endorsement = parse_endorsement(vcek)
+    assert endorsement.line == "Genoa"
+    assert endorsement.tcb == {"bootloader": 10, "tee": 0, "snp": 23, "microcode": 84}
+    assert endorsement.chip_id is not None
+    assert endorsement.chip_id.hex().startswith("0506ffba875e939c")
+    evidence = TeeEvidence("snp", real().report, der)
+    assert refusal(evidence, ROOTS["amd-genoa"]) == "tee.report.signature"
+    assert refusal(evidence, ROOTS["amd-milan"]) == "tee.snp.chain"
 
 
 @pytest.mark.oracle
@@ -274,6 +289,18 @@ def test_each_rule_can_be_broken(at: int, value: bytes, rules: SnpRules, failure
     page = vendor().report(leaf, DATA_64, fields={at: value})
     assert broken(evidence_of(leaf, page), rules) == {failure}
     assert broken(evidence_of(leaf, vendor().report(leaf, DATA_64)), SnpRules()) == set()
+
+
+def test_mitigations_count_at_launch_and_now() -> None:
+    leaf, rules = vendor().leaf(), SnpRules(required_mitigations=5)
+    cases = {
+        b"\5".ljust(8, b"\0") + b"\7": set(),
+        b"\5".ljust(8, b"\0") + b"\4": {"tee.snp.mitigations"},
+        b"\1".ljust(8, b"\0") + b"\5": {"tee.snp.mitigations"},
+    }
+    for vectors, expected in cases.items():
+        page = vendor().report(leaf, DATA_64, version=5, fields={0x1F8: vectors})
+        assert broken(evidence_of(leaf, page), rules) == expected
 
 
 def test_accepted_values_are_accepted() -> None:

@@ -72,6 +72,7 @@ class SnpVerifier:
         "tee.snp.tcb.minimum": "a security patch level is lower than accepted",
         "tee.snp.guest_svn": "the guest's version is lower than accepted",
         "tee.snp.platform": "the platform lacks a required feature or has a forbidden one",
+        "tee.snp.mitigations": "a required mitigation wasn't there at launch or isn't now",
         "tee.snp.chip.masked": "the report hides its chip's identity",
         "tee.snp.author": "the guest's author key isn't one that the policy accepts",
         "tee.snp.id_key": "the guest's identity key isn't one that the policy accepts",
