@@ -95,8 +95,9 @@ def _sha1_event(reader: Reader) -> BootEvent:
 def _agile_event(reader: Reader, sizes: dict[int, int]) -> BootEvent:
     """TCG_PCR_EVENT2."""
     (pcr, kind), count = _head(reader), reader.u32()
-    if count != len(sizes):
-        raise ParseError(_WHAT, f"{count} digests before offset {reader.at}, expected {len(sizes)}")
+    if not 1 <= count <= len(sizes):
+        most = f"expected 1 to {len(sizes)}"
+        raise ParseError(_WHAT, f"{count} digests before offset {reader.at}, {most}")
     digests: dict[int, bytes] = {}
     for _ in range(count):
         bank = reader.u16()

@@ -1,13 +1,18 @@
 """Replay of the boot event log and the IMA log against the quoted PCR values."""
 
 from collections.abc import Collection, Iterator, Mapping
-from hashlib import sha256
+from hashlib import sha1, sha256
 from itertools import islice
 from typing import NamedTuple
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import boot_event_log, ima_replay
-from harness.framework.evidence.boot_event_log import ALG_SHA256, EV_NO_ACTION, BootEvent
+from harness.framework.evidence.boot_event_log import (
+    ALG_SHA1,
+    ALG_SHA256,
+    EV_NO_ACTION,
+    BootEvent,
+)
 from harness.framework.evidence.ima_domains import RECORDS
 from harness.framework.evidence.ima_log import BOOT_AGGREGATE, IMA_PCR, ImaEntry
 from harness.framework.evidence.ima_replay import ImaReplay, Problem, Start
@@ -22,7 +27,7 @@ from harness.framework.verify.policy import Policy
 
 _MAX_REPORTED = 16
 _FIRMWARE_PCRS = range(10)
-_AGGREGATED_PCRS = range(10)
+_AGGREGATED_PCRS, _SHA1_AGGREGATED_PCRS = range(10), range(8)
 _ZERO = bytes(32)
 
 
@@ -123,7 +128,8 @@ def replay_ima_log(
         result = _go_on(log, quoted, policy, files, known.end, whole=whole) if known else None
         if result is None:
             files = FileJudge(policy.file_rules)
-            result = replay_list(log, quoted, start, policy, check, files=files)
+            other = _sha1_aggregate(events, policy)
+            result = replay_list(log, quoted, start, policy, check, None, files, other)
     except ParseError as error:
         failures.add("ima.log.format", str(error))
         return MeasuredList()
@@ -184,15 +190,18 @@ def replay_list(
     check: ContainerCheck | None,
     begin: Start | None = None,
     files: FileJudge | None = None,
+    sha1_aggregate: bytes | None = None,
 ) -> ImaReplay:
     """Replay a list, judging its entries by ``policy``, and those of containers by ``check``.
 
     ``start`` are the PCR values when the kernel starts; without containers, ``begin`` is where the
-    list goes on, and ``files`` judges what was loaded before. Raises ParseError.
+    list goes on, and ``files`` judges what was loaded before. ``sha1_aggregate`` is a
+    boot_aggregate that is acceptable, too. Raises ParseError.
     """
     value = quoted.get(IMA_PCR, b"")
     files = files or FileJudge(policy.file_rules)
-    judge = _EntryJudge(policy.templates, files, _boot_aggregate(quoted), check)
+    aggregates = {"sha256": _boot_aggregate(quoted), "sha1": sha1_aggregate}
+    judge = _EntryJudge(policy.templates, files, aggregates, check)
 
     allowed = policy.plain_files
     if check is None:
@@ -209,6 +218,21 @@ def _boot_aggregate(quoted: dict[int, bytes]) -> bytes | None:
     return sha256(b"".join(quoted[pcr] for pcr in _AGGREGATED_PCRS)).digest()
 
 
+def _sha1_aggregate(events: list[BootEvent], policy: Policy) -> bytes | None:
+    """What the kernel hashes instead where the TPM has no SHA-256 bank, or ``ima_hash=sha1``.
+
+    None if the policy doesn't accept it, or an event of the boot log has no SHA-1 digest.
+    """
+    if not policy.sha1_boot_aggregate:
+        return None
+    try:
+        values = boot_event_log.replay(events, ALG_SHA1)
+    except ParseError:
+        return None
+    pcrs = (values.get(pcr, bytes(20)) for pcr in _SHA1_AGGREGATED_PCRS)
+    return sha1(b"".join(pcrs), usedforsecurity=False).digest()
+
+
 class _EntryJudge:
     """Judges the entries of one list, in their order."""
 
@@ -216,12 +240,12 @@ class _EntryJudge:
         self,
         templates: Collection[str],
         files: FileJudge,
-        aggregate: bytes | None,
+        aggregates: Mapping[str, bytes | None],
         check: ContainerCheck | None,
     ) -> None:
         self._templates = templates
         self._files = files
-        self._aggregate = aggregate
+        self._aggregates = aggregates
         self._check = check
 
     def __call__(self, number: int, entry: ImaEntry) -> Problem | None:
@@ -247,9 +271,10 @@ class _EntryJudge:
         """The first entry ties the list to the boot that was quoted."""
         if entry.path != BOOT_AGGREGATE:
             return Problem("ima.boot_aggregate.missing", f"the log starts with {entry.path!r}")
-        if entry.algorithm != "sha256":
+        expected = self._aggregates.get(entry.algorithm)
+        if expected is None and entry.algorithm != "sha256":
             return Problem("ima.entry.hash", f"{where} has a digest of {entry.algorithm!r}")
-        if entry.digest != self._aggregate:
+        if entry.digest != expected:
             found = entry.digest.hex()
             return Problem("ima.boot_aggregate.mismatch", f"boot_aggregate is {found}")
         return None

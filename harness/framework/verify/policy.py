@@ -89,7 +89,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     ``ima_keys`` (certificates or public keys) those whose signatures of files count instead.
     ``ima_keyrings`` are the digests of keys that may be loaded, by keyring, and then count too;
     ``ima_buffers`` those of other buffers, by name. ``keylime`` replaces all of these by a runtime
-    policy of Keylime's.
+    policy of Keylime's. With ``sha1_boot_aggregate`` that of the boot log's SHA-1 digests, which
+    nothing vouches for, is acceptable as well.
     ``containers``: None where no container may measure anything into a PCR of its own.
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
     """
@@ -116,6 +117,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     ima_keyrings: dict[str, tuple[bytes, ...]] = {}
     ima_buffers: dict[str, tuple[bytes, ...]] = {}
     keylime: KeylimePolicy | None = None
+    sha1_boot_aggregate: bool = False
     containers: ContainerRules | None = None
     require_fresh_report: bool = False
     require_deep_quote: bool = False

@@ -159,6 +159,16 @@ def test_bank_that_nobody_knows_is_carried_but_not_replayed() -> None:
         boot_event_log.replay(events, 0x99)
 
 
+@pytest.mark.oracle
+def test_event_without_a_digest_of_one_bank_leaves_that_bank_unknown(tmp_path: Path) -> None:
+    log = header([SHA1, SHA256]) + event(0, CRTM, b"a", [SHA256]) + event(1, 4, bytes(4), [SHA256])
+    (tmp_path / "log").write_bytes(log)
+    events = boot_event_log.parse(log)
+    assert boot_event_log.replay(events) == tool_pcrs(tmp_path / "log")["sha256"]
+    with pytest.raises(ParseError, match="PCR 0 has no sha1 digest"):
+        boot_event_log.replay(events, SHA1)
+
+
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [

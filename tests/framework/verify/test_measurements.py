@@ -2,7 +2,9 @@
 
 import hashlib
 import struct
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -192,6 +194,40 @@ def test_boot_aggregate_ties_the_list_to_this_boot(world: World) -> None:
     other_boot = entry(fields(b"d" * 32, b"boot_aggregate"))
     assert replayed(other_boot) == {"ima.boot_aggregate.mismatch"}
     assert replayed(entries[1]) == {"ima.boot_aggregate.missing"}
+
+
+@pytest.mark.oracle
+def test_boot_aggregates_are_those_that_evmctl_computes(world: World, tmp_path: Path) -> None:
+    events = boot_event_log.parse(world.boot.log)
+    command = ["evmctl", "ima_boot_aggregate"]
+    for bank, name, size in ((boot_event_log.ALG_SHA1, "sha1", 20), (0xB, "sha256", 32)):
+        values = boot_event_log.replay(events, bank)
+        rows = (values.get(pcr, bytes(size)).hex(" ").upper() for pcr in range(24))
+        text = "".join(f"PCR-{pcr:02d}: {row}\n" for pcr, row in enumerate(rows))
+        (tmp_path / name).write_text(text)
+        command += ["--pcrs", f"{name},{tmp_path / name}"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    expected = {name: bytes.fromhex(value) for name, value in (row.split(":") for row in told)}
+
+    def replayed(algorithm: str, digest: bytes, **policy: object) -> set[str]:
+        entries = split(world.ima.binary)
+        first = entry(fields(digest, b"boot_aggregate", algorithm=algorithm.encode()))
+        value = bytes(32)
+        for raw in (first, *entries[1:]):
+            value = hashlib.sha256(value + hashlib.sha256(raw[38:]).digest()).digest()
+        pcrs = world.pcrs | {10: value}
+        quote = world.quote(attest(binding.quote_qualifier(world.nonce), pcrs))
+        log = first + b"".join(entries[1:])
+        evidence = world.evidence(ima_log=log, pcr_values=pcrs, quote=quote)
+        return ids(judge(world, evidence, world.policy(**policy)))
+
+    assert replayed("sha256", expected["sha256"]) == set()
+    assert replayed("sha1", expected["sha1"]) == {"ima.entry.hash"}
+    assert replayed("sha1", expected["sha1"], sha1_boot_aggregate=True) == set()
+    assert replayed("sha256", expected["sha256"], sha1_boot_aggregate=True) == set()
+    mismatch = {"ima.boot_aggregate.mismatch"}
+    assert replayed("sha1", bytes(20), sha1_boot_aggregate=True) == mismatch
+    assert replayed("sha256", bytes(32), sha1_boot_aggregate=True) == mismatch
 
 
 def test_t12_entries_after_the_quote_are_ignored_and_not_counted(world: World) -> None:
