@@ -116,6 +116,7 @@ def parse_quote(raw: bytes) -> Quote:
     return _signature_data(data, version, body, signed)
 
 
+@lru_cache(maxsize=64)
 def parse_platform(extension: bytes) -> Platform:
     """Read the SGX extension of a PCK certificate. Raises ParseError."""
     values = _sgx_values(extension)

@@ -65,6 +65,7 @@ def judge(
     platform: Platform,
     root: VendorCertificate,
     now_s: float,
+    memo: Memo,
 ) -> Verdict:
     """What the statements, if they go back to ``root``, say at ``now_s`` about a checked quote."""
     identity, signed_identity = statements.identity
@@ -76,9 +77,9 @@ def judge(
         return Verdict(None, 0, (("tee.tdx.collateral.missing", detail),))
     info, signed_info = own
     problems = [
-        *_signer_problems(statements, root, now_s),
-        *_statement_problems(info, signed_info, statements.signer, now_s),
-        *_statement_problems(identity, signed_identity, statements.signer, now_s),
+        *_signer_problems(statements, root, now_s, memo),
+        *_statement_problems(info, signed_info, statements.signer, now_s, memo),
+        *_statement_problems(identity, signed_identity, statements.signer, now_s, memo),
     ]
     for detail in tdx_collateral.qe_problems(identity, quote.qe_report):
         problems.append(("tee.tdx.qe.identity", detail))
@@ -102,20 +103,26 @@ def _read(collateral: Collateral) -> Statements:
 
 
 def _signer_problems(
-    statements: Statements, root: VendorCertificate, now_s: float
+    statements: Statements, root: VendorCertificate, now_s: float, memo: Memo
 ) -> Iterator[tuple[str, str]]:
     path = (statements.signer, root)
     try:
-        vendor_certificate.check_signatures(path)
+        key = hash_of("tdx signer", *(certificate.der for certificate in path))
+        memo(key, lambda: vendor_certificate.check_signatures(path))
         vendor_certificate.check_dates(path, statements.lists, now_s, require_lists=True)
     except ChainError as error:
         yield "tee.tdx.collateral.signature", error.detail
 
 
 def _statement_problems(
-    statement: TcbInfo | QeIdentity, signed: Signed, signer: VendorCertificate, now_s: float
+    statement: TcbInfo | QeIdentity,
+    signed: Signed,
+    signer: VendorCertificate,
+    now_s: float,
+    memo: Memo,
 ) -> Iterator[tuple[str, str]]:
-    if not tdx_collateral.is_signed(signed, signer):
+    key = hash_of("tdx statement", signed.body, signed.signature, signer.der)
+    if not memo(key, lambda: tdx_collateral.is_signed(signed, signer)):
         yield "tee.tdx.collateral.signature", f"{statement.id} is not signed by its signer"
     start, end = statement.issue_date.timestamp(), statement.next_update.timestamp()
     if not start <= now_s <= end:

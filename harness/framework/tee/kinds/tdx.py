@@ -110,7 +110,7 @@ class TdxVerifier:
             if rules.collateral is not None:
                 statements = tdx_verdict.read_collateral(rules.collateral, memo)
                 lists = statements.lists
-                verdict = tdx_verdict.judge(statements, quote, platform, path[-1], now_s)
+                verdict = tdx_verdict.judge(statements, quote, platform, path[-1], now_s, memo)
             vendor_certificate.check_dates(path, lists, now_s, require_lists=verdict is not None)
         except ParseError as error:
             raise TeeVerificationError("tee.tdx.format", str(error)) from None
