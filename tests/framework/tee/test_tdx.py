@@ -356,6 +356,8 @@ def test_every_flipped_byte_of_the_statements_is_refused() -> None:
         text = good.tcb_infos[0] if name == "tcb_infos" else good.qe_identity
         for at in range(0, len(text), 7):
             changed: Any = flip(text, at)
+            if changed.lower() == text.lower():
+                continue  # hexadecimal digits have two spellings
             changed = (changed,) if name == "tcb_infos" else changed
             rules = TdxRules(collateral=msgspec.structs.replace(good, **{name: changed}))
             try:
