@@ -55,7 +55,7 @@ MEMORY_PER_BYTE, MEMORY_ONCE = 64, 512 * 1024
 _RULES: Mapping[str, Mapping[str, bool]] = {"tdx": {"require_collateral": False}}
 _BOOT_RULES = BootRules(
     (
-        BootRule(7, "EV_EFI_VARIABLE_DRIVER_CONFIG", "db"),
+        BootRule(7, "EV_EFI_VARIABLE_DRIVER_CONFIG", "db", any=True),
         BootRule(8, "EV_IPL", ".linux", texts=("quiet",), optional=True),
     )
 )

@@ -6,6 +6,7 @@ types (images, tables, text that a boot loader shortens) only the digest counts.
 """
 
 import hashlib
+import struct
 import uuid
 from typing import NamedTuple
 
@@ -90,6 +91,12 @@ def parse_variable(data: bytes) -> Variable:
         return Variable(raw_name.decode("utf-16-le"), str(uuid.UUID(bytes_le=guid)), value)
     except UnicodeDecodeError:
         raise ParseError("UEFI_VARIABLE_DATA", "the name isn't UTF-16") from None
+
+
+def variable_data(name: str, guid: str, value: bytes) -> bytes:
+    """The UEFI_VARIABLE_DATA that firmware hashes."""
+    head = uuid.UUID(guid).bytes_le + struct.pack("<QQ", len(name), len(value))
+    return head + name.encode("utf-16-le") + value
 
 
 def disk_guid(data: bytes) -> str:

@@ -1,6 +1,11 @@
-"""Judging a boot by its events: what each PCR may have been extended with, and by what."""
+"""Judging a boot by its events: what each PCR may have been extended with, and by what.
+
+A TPM is told digests alone. An event's type and data are the log's word, which an attacker can
+change: whatever is accepted is accepted for its digest, or for data that the digest is of.
+"""
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import Annotated
 
 import msgspec
@@ -18,9 +23,13 @@ from harness.framework.evidence.ima_replay import Problem
 
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
 _GLOBAL_VARIABLES = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
-_SECURE_BOOT, _ON = "SecureBoot", b"\x01"
-# Firmware that met an error extends a 1 instead, and something else than it says in the log.
+# Firmware that met an error extends a 1 instead.
 _SEPARATORS = (bytes(4), b"\xff" * 4)
+_SEPARATED = frozenset(sha256(value).digest() for value in _SEPARATORS)
+_SECURE_BOOT_ON, *_SECURE_BOOT_OFF = (
+    sha256(boot_events.variable_data("SecureBoot", _GLOBAL_VARIABLES, value)).digest()
+    for value in (b"\x01", b"\x00", b"")
+)
 
 
 class BootRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +38,8 @@ class BootRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``name`` is a variable's name (``db`` or, as in efivarfs, ``db-<guid>``), a disk's GUID for GPT
     events, or a section (``.linux``) of a unified kernel image for EV_IPL; empty for any. ``value``
     is the variable's. ``digests`` (SHA-256) and ``texts`` (command lines) are what may have been
-    measured; with none of the three, anything. Unless ``optional``, the event must be there.
+    measured. A rule has one of these three, or ``any``: without a name that opens the whole PCR,
+    since any event can be called one of this type. Unless ``optional``, the event must be there.
     """
 
     pcr: _Pcr
@@ -38,6 +48,7 @@ class BootRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: bytes | None = None
     digests: tuple[bytes, ...] = ()
     texts: tuple[str, ...] = ()
+    any: bool = False
     optional: bool = False
 
     def __post_init__(self) -> None:
@@ -47,6 +58,8 @@ class BootRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kind = EVENT_TYPES[self.type]
         if self.value is not None and not (self.name and kind in boot_events.VARIABLE_TYPES):
             raise PolicyError(f"{where}: value: only of a named variable")
+        if self.any == (self.value is not None or bool(self.digests or self.texts)):
+            raise PolicyError(f"{where}: give value, digests or texts, or else any")
         named = boot_events.VARIABLE_TYPES | boot_events.GPT_TYPES | {boot_events.EV_IPL}
         if self.name and kind not in named:
             raise PolicyError(f"{where}: name: events of this type have none that can be believed")
@@ -61,9 +74,9 @@ class BootRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BootRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every event must be one that a rule of ``events`` describes.
 
-    ``secure_boot``: the firmware must say that Secure Boot is on. ``separators`` are the PCRs that
-    must have one EV_SEPARATOR, which ends what firmware measures before it boots; those events need
-    no rule.
+    ``secure_boot``: the firmware must have said that Secure Boot is on, before it booted anything.
+    ``separators`` are the PCRs that must have one EV_SEPARATOR, which ends what firmware measures
+    before it boots; those events need no rule.
     """
 
     events: tuple[BootRule, ...] = ()
@@ -87,8 +100,7 @@ def check_boot(events: Sequence[BootEvent], rules: BootRules) -> Iterator[Proble
     """What ``rules`` find wrong with the replayed ``events``, in the order of the log."""
     extended = [event for event in events if event.kind != EV_NO_ACTION]
     met: set[BootRule] = set()
-    subjects = list(_subjects(extended, rules))
-    for subject in subjects:
+    for subject in _subjects(extended, rules):
         yield from _judge(subject, rules, met)
     for rule in rules.events:
         if rule not in met and not rule.optional:
@@ -96,7 +108,7 @@ def check_boot(events: Sequence[BootEvent], rules: BootRules) -> Iterator[Proble
             yield Problem("boot.event.missing", f"no event PCR {rule.pcr} {rule.type}{name}")
     yield from _check_separators(extended, rules)
     if rules.secure_boot:
-        yield from _check_secure_boot(subjects)
+        yield from _check_secure_boot(extended)
 
 
 def _subjects(events: Sequence[BootEvent], rules: BootRules) -> Iterator[_Subject]:
@@ -178,17 +190,11 @@ def _check_separators(events: Sequence[BootEvent], rules: BootRules) -> Iterator
                 yield Problem("boot.separator.value", f"PCR {pcr}: the separator is {what}")
 
 
-def _check_secure_boot(subjects: Sequence[_Subject]) -> Iterator[Problem]:
-    values = [
-        subject.variable.value
-        for subject in subjects
-        if subject.event.pcr == 7
-        and subject.event.kind == boot_events.DRIVER_CONFIG
-        and subject.variable is not None
-        and subject.names[1] == f"{_SECURE_BOOT}-{_GLOBAL_VARIABLES}"
-        and boot_events.is_of_its_data(subject.event)
-    ]
-    if not values:
-        yield Problem("boot.secure_boot", "no event says whether Secure Boot is on")
-    elif any(value != _ON for value in values):
+def _check_secure_boot(events: Sequence[BootEvent]) -> Iterator[Problem]:
+    """By digest alone: the operating system can extend PCR 7, too, but only after the separator."""
+    digests = [event.digests[ALG_SHA256] for event in events if event.pcr == 7]
+    end = next((n for n, digest in enumerate(digests) if digest in _SEPARATED), 0)
+    if any(digest in _SECURE_BOOT_OFF for digest in digests):
         yield Problem("boot.secure_boot", "Secure Boot is off")
+    elif _SECURE_BOOT_ON not in digests[:end]:
+        yield Problem("boot.secure_boot", "PCR 7 doesn't say that Secure Boot is on")

@@ -82,7 +82,7 @@ FAILURES: dict[str, str] = {
     "boot.event.digest": "an event that the policy describes has another digest",
     "boot.event.value": "a UEFI variable has another value than the policy's",
     "boot.event.missing": "an event that the policy requires isn't in the boot event log",
-    "boot.secure_boot": "Secure Boot is off, or no event says that it is on",
+    "boot.secure_boot": "Secure Boot is off, or firmware did not say that it is on",
     "boot.separator.missing": "a PCR that must have a separator has none",
     "boot.separator.repeated": "a PCR has more than one separator",
     "boot.separator.value": "a separator tells of an error of the firmware",

@@ -64,18 +64,18 @@ EVENTS = [
 ]
 RULES = BootRules(
     events=(
-        BootRule(0, "EV_S_CRTM_VERSION"),
+        BootRule(0, "EV_S_CRTM_VERSION", any=True),
         BootRule(7, "EV_EFI_VARIABLE_DRIVER_CONFIG", "SecureBoot", value=b"\1"),
         BootRule(7, "EV_EFI_VARIABLE_DRIVER_CONFIG", f"db-{DB_GUID}", value=b"certificates"),
-        BootRule(1, "EV_EFI_VARIABLE_BOOT", "BootOrder"),
+        BootRule(1, "EV_EFI_VARIABLE_BOOT", "BootOrder", any=True),
         BootRule(4, "EV_EFI_ACTION", texts=("Calling EFI Application from Boot Option",)),
-        BootRule(5, "EV_EFI_GPT_EVENT", DISK),
+        BootRule(5, "EV_EFI_GPT_EVENT", DISK, any=True),
         BootRule(4, "EV_EFI_BOOT_SERVICES_APPLICATION", digests=(sha(b"old"), sha(SHIM))),
         BootRule(8, "EV_IPL", texts=(COMMAND,)),
         BootRule(11, "EV_IPL", ".linux", digests=(sha(LINUX),)),
         BootRule(11, "EV_IPL", ".initrd", digests=(sha(INITRD),)),
         BootRule(12, "EV_IPL", texts=("quiet",)),
-        BootRule(14, "EV_IPL", optional=True),
+        BootRule(14, "EV_IPL", any=True, optional=True),
     )
 )
 
@@ -152,6 +152,32 @@ def test_the_detail_says_which_event() -> None:
     ]
 
 
+AUTHORITY = 0x800000E0
+
+
+def test_an_event_called_another_name_is_judged_by_its_digest() -> None:
+    """A TPM isn't told types: an attacker may write any into the log."""
+    evil = event(4, APPLICATION, b"", hashed=b"evil")
+    for kind in (IPL, ACTION, VARIABLE_BOOT, 6, 0xFFFF):
+        named = event(4, kind, b"", hashed=b"evil")
+        assert len(found([*EVENTS, named])) == len(found([*EVENTS, evil])) == 1
+    opened = msgspec.structs.replace(RULES, events=(*RULES.events, BootRule(4, "EV_IPL", any=True)))
+    assert [f for f, _ in found([*EVENTS, event(4, IPL, b"", hashed=b"evil")], opened)] == []
+
+
+def test_secure_boot_cannot_be_claimed_by_who_was_booted_without_it() -> None:
+    """What says that it is off gets a type for which anything goes; root extends PCR 7 itself."""
+    anything = BootRule(7, "EV_EFI_VARIABLE_AUTHORITY", any=True, optional=True)
+    rules = msgspec.structs.replace(RULES, events=(*RULES.events, anything))
+    for value in (b"", b"\0"):
+        off = event(7, AUTHORITY, variable("SecureBoot", value))
+        claimed = [*EVENTS[:2], off, *EVENTS[3:], SECURE_BOOT]
+        assert [failure for failure, _ in found(claimed, rules)] == [OFF]
+    unsaid = [*EVENTS[:2], *EVENTS[3:], SECURE_BOOT]
+    assert [failure for failure, _ in found(unsaid, rules)] == [OFF]
+    assert found(EVENTS, rules) == []
+
+
 def test_separators_and_secure_boot_are_asked_for_by_default() -> None:
     assert [failure for failure, _ in found([], BootRules())] == [
         *["boot.separator.missing"] * 8, OFF,
@@ -187,8 +213,13 @@ def test_real_command_line_of_systemds_stub() -> None:
     [
         ({"pcr": 24, "type": "EV_IPL"}, "pcr"),
         ({"pcr": 4, "type": "EV_IP"}, "PCR 4 EV_IP: no such event type"),
+        ({"pcr": 4, "type": "EV_IPL"}, "PCR 4 EV_IPL: give value, digests or texts, or else any"),
+        ({"pcr": 4, "type": "EV_IPL", "texts": ["a"], "any": True}, "or else any"),
         ({"pcr": 4, "type": "EV_IPL", "value": ""}, "value: only of a named variable"),
-        ({"pcr": 4, "type": "EV_EFI_BOOT_SERVICES_APPLICATION", "name": "shim"}, "name: events of"),
+        (
+            {"pcr": 4, "type": "EV_EFI_BOOT_SERVICES_APPLICATION", "name": "shim", "any": True},
+            "name: events of",
+        ),
         ({"pcr": 4, "type": "EV_IPL", "digest": ""}, "digest"),
     ],
 )
@@ -207,7 +238,7 @@ def test_rules_travel_in_the_policy_and_are_part_of_its_digest(world: World) -> 
 def test_t10_the_verifier_judges_by_event(world: World) -> None:
     kinds = sorted({(e.pcr, e.kind) for e in boot_event_log.parse(world.boot.log)[1:]})
     rules = BootRules(
-        events=tuple(BootRule(pcr, boot_events.type_name(kind)) for pcr, kind in kinds),
+        events=tuple(BootRule(pcr, boot_events.type_name(kind), any=True) for pcr, kind in kinds),
         secure_boot=False,
     )
     policy = world.policy(boot=None, boot_rules=rules)
@@ -225,7 +256,7 @@ def test_t10_variable_changed_in_the_log_alone_is_caught(world: World) -> None:
     changed = log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :]
     rules = BootRules(
         events=tuple(
-            BootRule(pcr, boot_events.type_name(kind))
+            BootRule(pcr, boot_events.type_name(kind), any=True)
             for pcr, kind in sorted({(e.pcr, e.kind) for e in boot_event_log.parse(log)[1:]})
         ),
         secure_boot=False,
