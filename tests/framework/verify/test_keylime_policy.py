@@ -23,6 +23,8 @@ from harness.framework.verify import (
 )
 from harness.framework.verify.measurements import replay_list
 
+from .guest_list import demonstration, digest_of
+from .test_containers import HOST_FILES, guest_evidence, guest_policy
 from .test_measurements import entry, fields, with_ima
 from .world import World, ids, judge
 
@@ -191,3 +193,14 @@ def test_rules_for_files_beside_a_runtime_policy_are_refused(world: World) -> No
     policy = world.policy(keylime=keylime_policy(world).keylime)
     with pytest.raises(PolicyError, match="keylime: not together with ima"):
         load_policy(encode_policy(policy))
+
+
+def test_containers_are_judged_by_their_own_lists_beside_a_runtime_policy(world: World) -> None:
+    guest = demonstration(world.pcrs)
+    digests = {path: [digest_of(path).hex()] for path in HOST_FILES}
+    runtime = keylime_policy(world, digests=digests).keylime
+    policy = guest_policy(world, ima={}, keylime=runtime)
+    assert ids(judge(world, guest_evidence(world, guest), policy)) == set()
+    guest.run(1, "/tmp/x")  # the host's exclusions are the host's
+    guest.seal()
+    assert ids(judge(world, guest_evidence(world, guest), policy)) == {"ima.container.file"}
