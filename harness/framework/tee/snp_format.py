@@ -57,13 +57,10 @@ class Report(NamedTuple):
     version: int
     guest_svn: int
     policy: int
-    family_id: bytes
-    image_id: bytes
     vmpl: int
     current_tcb: bytes
     platform_info: int
     author_key_enabled: bool
-    chip_key_masked: bool
     signing_key: str
     report_data: bytes
     measurement: bytes
@@ -114,13 +111,10 @@ def parse_report(raw: bytes) -> Report:
         version=version,
         guest_svn=guest_svn,
         policy=policy,
-        family_id=raw[0x10:0x20],
-        image_id=raw[0x20:0x30],
         vmpl=vmpl,
         current_tcb=raw[0x38:0x40],
         platform_info=platform_info,
         author_key_enabled=bool(flags & 1),
-        chip_key_masked=bool(flags & 2),
         signing_key=signing_key,
         report_data=raw[0x50:0x90],
         measurement=raw[0x90:0xC0],

@@ -28,7 +28,7 @@ class SnpRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``required_bits`` and ``forbidden_bits`` are of the guest policy (default: no debugging, no
     migration agent), ``minimum_abi`` is the least (major, minor) that it must ask for.
-    ``minimum_tcb`` holds for the reported, the committed and the launch TCB, by product line, and
+    ``minimum_tcb`` holds for the reported, committed, current and launch TCB, by product line, and
     ``required_mitigations`` for the vectors of launch and now (report version 5).
     ``author_keys``, ``id_keys`` (SHA-384 digests) and ``host_data`` are the accepted values, None
     where any will do. A masked chip id makes chips with a VLEK indistinguishable. ``crls`` are DER;
@@ -90,8 +90,13 @@ def _check_platform(report: Report, line: str, rules: SnpRules) -> Iterator[tupl
     minimum = msgspec.structs.asdict(
         next((tcb for name, tcb in rules.minimum_tcb.items() if name == line), MinimumTcb())
     )
-    tcbs = {"reported": report.reported_tcb, "committed": report.committed_tcb}
-    for name, tcb in (tcbs | {"launch": report.launch_tcb}).items():
+    tcbs = {
+        "reported": report.reported_tcb,
+        "committed": report.committed_tcb,
+        "current": report.current_tcb,
+        "launch": report.launch_tcb,
+    }
+    for name, tcb in tcbs.items():
         parts = snp_format.tcb_parts(tcb, line)
         if parts is None or any(value < minimum[part] for part, value in parts.items()):
             yield "tee.snp.tcb.minimum", f"{name} TCB {tcb.hex()} ({parts}), at least {minimum}"

@@ -19,6 +19,10 @@ from harness.framework.tee import der
 
 TEE_TDX, ECDSA_P256 = 0x81, 2
 INTEL_QE_VENDOR = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
+# Intel's quoting enclave for TDs. Other enclaves on a genuine platform can be certified too.
+_QE_SIGNER = bytes.fromhex("dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5")
+_QE_PRODUCT = 2
+_SGX_DEBUG = 0x02
 _QE_CERTIFICATION, _PCK_CHAIN = 6, 5
 _HEADER = 48
 _QE_REPORT = 384
@@ -66,7 +70,6 @@ class QeReport(NamedTuple):
 class Quote(NamedTuple):
     """A quote. Signatures are DER; ``attestation_key`` is x then y, ``chain`` DER, leaf first."""
 
-    version: int
     body: TdReport
     signed: bytes
     signature: bytes
@@ -113,7 +116,13 @@ def parse_quote(raw: bytes) -> Quote:
     data = reader.take(reader.u32())
     if any(raw[reader.at :]):
         raise ParseError("TDX quote", f"bytes after the signature data at offset {reader.at}")
-    return _signature_data(data, version, body, signed)
+    return _signature_data(data, body, signed)
+
+
+def is_intels_enclave(qe: QeReport) -> bool:
+    """Whether a report is of Intel's quoting enclave for TDs, not under a debugger."""
+    debugged = qe.attributes[0] & _SGX_DEBUG
+    return qe.mrsigner == _QE_SIGNER and qe.isv_prod_id == _QE_PRODUCT and not debugged
 
 
 @lru_cache(maxsize=64)
@@ -157,7 +166,7 @@ def _body(raw: bytes) -> TdReport:
     )
 
 
-def _signature_data(data: bytes, version: int, body: TdReport, signed: bytes) -> Quote:
+def _signature_data(data: bytes, body: TdReport, signed: bytes) -> Quote:
     reader = Reader(data, "TDX quote's signature data", "<")
     signature, key = _signature(reader.take(64)), reader.take(64)
     certification = Reader(_typed(reader, _QE_CERTIFICATION), "QE certification data", "<")
@@ -166,9 +175,7 @@ def _signature_data(data: bytes, version: int, body: TdReport, signed: bytes) ->
     auth_data = certification.take(certification.u16())
     chain = _chain(_typed(certification, _PCK_CHAIN))
     certification.end()
-    return Quote(
-        version, body, signed, signature, key, _qe_report(report), qe_signature, auth_data, chain
-    )
+    return Quote(body, signed, signature, key, _qe_report(report), qe_signature, auth_data, chain)
 
 
 def _typed(reader: Reader, expected: int) -> bytes:

@@ -289,11 +289,38 @@ def test_pck_svns_count_for_the_status() -> None:
 
 @pytest.mark.parametrize(
     ("at", "value"),
-    [(16, b"\1"), (48, b"\x10"), (128, bytes(32)), (256, b"\3")],
-    ids=["miscselect", "attributes", "mrsigner", "product"],
+    [(48, b"\x13"), (128, bytes(32)), (256, b"\3")],
+    ids=["debugged", "mrsigner", "product"],
 )
-def test_another_enclave_than_intels_is_refused(at: int, value: bytes) -> None:
+def test_another_enclave_than_intels_is_refused_even_without_collateral(
+    at: int, value: bytes
+) -> None:
+    """Whoever owns a genuine platform can have an enclave of their own certified by it."""
+    quote = VENDOR.quote(DATA_64, qe_fields={at: value})
+    for rules in (STRICT, BARE):
+        assert refusal(quote, rules) == "tee.tdx.qe.identity"
+
+
+@pytest.mark.parametrize(("at", "value"), [(16, b"\1"), (48, b"\x10")], ids=["misc", "attributes"])
+def test_an_enclave_must_be_as_the_collateral_says(at: int, value: bytes) -> None:
     assert broken(VENDOR.quote(DATA_64, qe_fields={at: value})) == {"tee.tdx.qe.identity"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mrsigner": "00" * 32},
+        {"isvprodid": 3},
+        {"miscselectMask": "FF"},
+        {"attributes": "zz"},
+        {"attributesMask": ""},
+    ],
+    ids=str,
+)
+def test_an_identity_of_another_enclave_or_form_matches_nothing(change: dict[str, Any]) -> None:
+    identity = VENDOR.signed_json("enclaveIdentity", tdx_issuer.identity(**change))
+    rules = TdxRules(collateral=collateral(qe_identity=identity))
+    assert broken(VENDOR.quote(DATA_64), rules) == {"tee.tdx.qe.identity"}
 
 
 def _signed_by_pck() -> dict[str, Any]:

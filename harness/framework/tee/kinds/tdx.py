@@ -166,6 +166,12 @@ def _check_quote(quote: Quote, pck: VendorCertificate) -> None:
         quote.qe_signature, qe.signed, pck.key
     ):
         raise TeeVerificationError("tee.tdx.qe.signature", "is not the PCK's")
+    if not tdx_format.is_intels_enclave(qe):
+        raise TeeVerificationError(
+            "tee.tdx.qe.identity",
+            f"enclave signed by {qe.mrsigner.hex()}, product {qe.isv_prod_id}, attributes "
+            f"{qe.attributes.hex()}",
+        )
     key_hash = hashlib.sha256(quote.attestation_key + quote.qe_auth_data).digest()
     if not hmac.compare_digest(qe.report_data, key_hash.ljust(64, b"\0")):
         raise TeeVerificationError("tee.tdx.qe.binding", "the report data aren't the key's hash")
