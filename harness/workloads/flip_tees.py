@@ -1,5 +1,6 @@
 """The fields of TEE reports and their certificates, in order, for naming their bytes."""
 
+import struct
 from collections.abc import Callable, Mapping
 
 # Name and size of each field; what follows the last one is the rest.
@@ -18,6 +19,7 @@ _CSV_V2: Layout = (
 _CSV_SLOT: Layout = (("usage", 4), ("algorithm", 4), ("signature", 144), ("spare", 368))
 _CSV_V2_PEK_USAGE = slice(1176, 1184)
 _PEK_USAGE = bytes.fromhex("0210000004000000")
+_TD_REPORT = bytes.fromhex("04000000")
 
 
 def _csv_certificate(name: str) -> Layout:
@@ -38,5 +40,52 @@ def _csv_certificates(_certificates: bytes) -> Layout:
     return (*hsk, *_csv_certificate("cek"))
 
 
-REPORT_LAYOUTS: Mapping[str, Callable[[bytes], Layout]] = {"csv": _csv_report}
-CERTIFICATE_LAYOUTS: Mapping[str, Callable[[bytes], Layout]] = {"csv": _csv_certificates}
+_SNP_REPORT: Layout = (
+    ("version", 4), ("guest_svn", 4), ("policy", 8), ("family_id", 16), ("image_id", 16),
+    ("vmpl", 4), ("signature_algorithm", 4), ("current_tcb", 8), ("platform_info", 8), ("flags", 4),
+    ("reserved0", 4), ("report_data", 64), ("measurement", 48), ("host_data", 32),
+    ("id_key_digest", 48), ("author_key_digest", 48), ("report_id", 32), ("report_id_ma", 32),
+    ("reported_tcb", 8), ("cpuid", 24), ("chip_id", 64), ("tcb_and_reserved", 192),
+    ("signature.r", 72), ("signature.s", 72), ("signature.spare", 368),
+)  # fmt: skip
+
+
+def _tdx_quote(quote: bytes) -> Layout:
+    """Version 4, or version 5, which says type and size of the body."""
+    (version,) = struct.unpack_from("<H", quote)
+    body: Layout = (("body", 584),)
+    if version >= 5:
+        body = (("body.type", 2), ("body.size", 4), ("body", *struct.unpack_from("<I", quote, 50)))
+    at = 48 + sum(size for _, size in body)
+    (data_size,) = struct.unpack_from("<H", quote, at + 586)
+    return (
+        ("header", 48), *body, ("signature.size", 4), ("signature", 64), ("attestation_key", 64),
+        ("certification.type", 2), ("certification.size", 4), ("qe_report", 384),
+        ("qe_signature", 64), ("qe_data.size", 2), ("qe_data", data_size), ("pck.type", 2),
+        ("pck.size", 4),
+    )  # fmt: skip
+
+
+def _paravisor_report(report: bytes) -> Layout:
+    """Hardware report (for TDX a TDREPORT, whose MAC only its machine can check), then JSON."""
+    (json_size,) = struct.unpack_from("<I", report, 1232)
+    hardware: Layout = (("hardware", 1184),)
+    if report[8 + 1216 : 12 + 1216] == _TD_REPORT:
+        hardware = (
+            ("hardware.head", 16), ("hardware.cpu_svn", 16), ("hardware.hashes", 192),
+            ("hardware.mac", 32), ("hardware.rest", 928),
+        )  # fmt: skip
+    return (("header", 32), *hardware, ("runtime_header", 20), ("runtime", json_size))
+
+
+REPORT_LAYOUTS: Mapping[str, Callable[[bytes], Layout]] = {
+    "csv": _csv_report,
+    "snp": lambda _report: _SNP_REPORT,
+    "tdx": _tdx_quote,
+    "az-snp-vtpm": _paravisor_report,
+    "az-tdx-vtpm": _paravisor_report,
+}
+CERTIFICATE_LAYOUTS: Mapping[str, Callable[[bytes], Layout]] = {
+    "csv": _csv_certificates,
+    "az-tdx-vtpm": _tdx_quote,
+}

@@ -27,6 +27,16 @@ UNAUTHENTICATED: Mapping[str, str] = {
     "boot_log[].data": "the description of what was hashed; policies judge the digest",
     "ima_log[].sha1": "the SHA-256 bank extends the hash of the data, which is computed anew",
     "ima_log.after_quote": "the machine measured on after the quote; nobody looks at these entries",
+    **{
+        f"{report}.report.hardware.{field}": "only the machine that made a TDREPORT can check it"
+        for report in ("launch_report", "fresh_report")
+        for field in ("cpu_svn", "mac")
+    },
+}
+# A paravisor's report names the key alone, not the TPM's public area that it stands in.
+UNAUTHENTICATED_BY_PARAVISORS: Mapping[str, str] = {
+    f"ak_public.{field}": "the report vouches for the key; what is required of the rest is checked"
+    for field in ("name_alg", "attributes", "auth_policy")
 }
 _EXAMPLES = 8
 # Results of an unchanged part are asked for by every flip elsewhere, so few are enough.
@@ -50,6 +60,7 @@ class FieldFlips(msgspec.Struct, frozen=True):
 class FlipCoverage(msgspec.Struct, frozen=True):
     """What became of every flip; ``compared`` of them were judged without a cache as well."""
 
+    scheme: str
     size_bytes: int
     masks: tuple[int, ...]
     flips: int
@@ -66,7 +77,10 @@ class FlipCoverage(msgspec.Struct, frozen=True):
     @property
     def unjustified(self) -> tuple[FieldFlips, ...]:
         """Those that aren't known to be unauthenticated: gaps of the verifier."""
-        return tuple(f for f in self.fields if f.accepted and f.field not in UNAUTHENTICATED)
+        known = set(UNAUTHENTICATED)
+        if self.scheme == "paravisor":
+            known |= set(UNAUTHENTICATED_BY_PARAVISORS)
+        return tuple(f for f in self.fields if f.accepted and f.field not in known)
 
 
 def flip_coverage(
@@ -107,6 +121,7 @@ def flip_coverage(
             flips = [flip for share in pool.map(_share, shares) for flip in share]
     fields = _by_field(flips, evidence, result.ima_entries)
     return FlipCoverage(
+        scheme=policy.scheme,
         size_bytes=len(evidence),
         masks=masks,
         flips=len(flips),

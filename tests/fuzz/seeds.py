@@ -1,7 +1,10 @@
 """Well-formed inputs to start from; the same in every run."""
 
+import base64
 import datetime as dt
 import hashlib
+import json
+import ssl
 import struct
 from functools import cache
 from pathlib import Path
@@ -11,13 +14,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from harness.framework import tee
 from harness.framework.evidence import binding, bundle
 from harness.framework.evidence.bundle import Evidence, LaunchClaims, Quote, TeeEvidence
-from harness.framework.verify import ContainerRules, Policy, TeeRoot, encode_policy
+from harness.framework.verify import Challenge, ContainerRules, Policy, TeeRoot, encode_policy
+from harness.framework.verify.ear import PROFILE, sign_ear
 from harness.workloads.logs import BootLog, ImaLog, boot_event_log, ima_log, pcrs_after
 
 DATA = Path(__file__).parents[1] / "data"
@@ -141,7 +145,7 @@ def claims() -> LaunchClaims:
 
 
 def _file(folder: str, name: str) -> bytes:
-    return (DATA / folder / name).read_bytes() if name else b""
+    return (DATA / folder / name).read_bytes()
 
 
 def boot_logs() -> tuple[bytes, ...]:
@@ -151,24 +155,29 @@ def boot_logs() -> tuple[bytes, ...]:
 
 @cache
 def tee_evidence() -> tuple[TeeEvidence, ...]:
-    """Real reports with their certificates."""
-    files = {
-        "csv": ("csvrs-report.cert", "csvrs-hsk_cek.cert"),
-        "snp": ("test-report.bin", "test-vcek.der"),
-        "tdx": ("tdx_quote_4.dat", ""),
-    }
-    sizes = {"csv": 4096}  # that file leaves out the zeros at the end
-    read = {kind: [_file(kind, name) for name in names] for kind, names in files.items()}
-    return tuple(
-        TeeEvidence(kind, report.ljust(sizes.get(kind, 0), b"\0"), given)
-        for kind, (report, given) in read.items()
+    """Real reports with their certificates, one for each kind."""
+    pem = _file("azure", "snp-vcek.pem").decode().split("-----BEGIN")[1:]
+    chain = b"".join(ssl.PEM_cert_to_DER_cert(f"-----BEGIN{part}") for part in pem)
+    return (
+        # That file leaves out the zeros at the end of the page.
+        TeeEvidence(
+            "csv",
+            _file("csv", "csvrs-report.cert").ljust(4096, b"\0"),
+            _file("csv", "csvrs-hsk_cek.cert"),
+        ),
+        TeeEvidence("snp", _file("snp", "test-report.bin"), _file("snp", "test-vcek.der")),
+        TeeEvidence("tdx", _file("tdx", "tdx_quote_4.dat"), b""),
+        TeeEvidence("az-snp-vtpm", _file("azure", "snp-hcl-report.bin"), chain),
+        TeeEvidence(
+            "az-tdx-vtpm", _file("azure", "tdx-hcl-report.bin"), _file("azure", "tdx-quote.bin")
+        ),
     )
 
 
 @cache
 def evidence() -> Evidence:
     """Evidence with every part; its quote and logs are accepted under an allow-list."""
-    launch_report, fresh_report = (tee_evidence() * 2)[:2]
+    launch_report, fresh_report = tee_evidence()[:2]
     return Evidence(
         version=1,
         nonce=NONCE,
@@ -194,6 +203,7 @@ def small_evidence() -> Evidence:
     )  # fmt: skip
 
 
+@cache
 def policy(scheme: str = "chain") -> Policy:
     """A policy that names what the seeds hold."""
     allowed: dict[int, tuple[bytes, ...]] = {}
@@ -217,6 +227,11 @@ def policy(scheme: str = "chain") -> Policy:
     )
 
 
+def challenge() -> Challenge:
+    """The challenge that the evidence answers."""
+    return Challenge(NONCE, NOW_S - 1, NOW_S + 30)
+
+
 def policies() -> tuple[bytes, ...]:
     """Policies as JSON."""
     return (encode_policy(policy()), b'{"scheme":"chain","tee_rules":{"csv":{"required_bits":5}}}')
@@ -226,3 +241,47 @@ def lists() -> tuple[bytes, ...]:
     """IMA lists: generated, and recorded from a guest with containers."""
     recorded = DATA / "ima"
     return (ima().binary, *(path.read_bytes() for path in sorted(recorded.glob("*/*ima_log"))))
+
+
+def result_key() -> ec.EllipticCurvePublicKey:
+    """The key of :func:`results`."""
+    return _KEY.public_key()
+
+
+def results() -> tuple[bytes, ...]:
+    """A signed attestation result."""
+    claims: dict[str, object] = {
+        "eat_profile": PROFILE,
+        "submods": {"vtpm": {"ear.status": "affirming"}},
+    }
+    return (sign_ear(claims, _KEY).encode(),)
+
+
+def text_lists() -> tuple[bytes, ...]:
+    """Lines as the kernel writes them, of several templates."""
+    sha1, digest = "ab" * 20, "cd" * 32
+    return (
+        f"10 {sha1} ima-ng sha256:{digest} boot_aggregate\n"
+        f"10 {sha1} ima-sig sha256:{digest} /bin/sh 030204000000070002aabb\n"
+        f"10 {sha1} ima {sha1} /bin/a file\n".encode(),
+        f"10 {sha1} ima-buf sha256:{digest} name 6162\n"
+        f"11 {sha1} ima-ns sha256:{digest} /bin/ls 1,mnt:2,pid:3,user:4,cgroup:5\n".encode(),
+    )
+
+
+def runtime_policies() -> tuple[bytes, ...]:
+    """Keylime's runtime policies."""
+    keys = {"pubkeys": [base64.b64encode(certificate()).decode()], "keyids": [7]}
+    policy = {
+        "meta": {"version": 1, "generator": 1, "timestamp": ""}, "release": 0,
+        "digests": {"/bin/sh": ["ab" * 32]}, "excludes": ["/tmp/.*", "(a|b)+"],
+        "keyrings": {".ima": ["cd" * 32]}, "ima-buf": {},
+        "ima": {"ignored_keyrings": ["*"], "log_hash_alg": "sha256", "dm_policy": None},
+        "verification-keys": json.dumps(keys),
+    }  # fmt: skip
+    return (json.dumps(policy).encode(), json.dumps(policy | {"verification-keys": ""}).encode())
+
+
+def public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
+    """A public key as PEM."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

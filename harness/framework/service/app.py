@@ -81,7 +81,7 @@ class Service:
         async with self._gate.body(request, "application/json", _MAX_JSON) as body:
             try:
                 asked = msgspec.json.decode(body, type=ChallengeRequest)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise ProblemError("bad-request", f"body: {error}") from None
             note(request, instance=asked.instance)
             issued = await _in(self._challenging, lambda: self._appraiser.challenge(asked.instance))

@@ -96,7 +96,7 @@ def read_ear(token: str, key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
         claims = json.loads(_decoded(body))
     except InvalidSignature:
         raise VerifierError("the result isn't signed by the pinned key") from None
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise VerifierError(f"the result is no EAR: {error}") from None
     if not isinstance(claims, dict):
         raise VerifierError("the result is no EAR: its claims are no object")
@@ -119,7 +119,7 @@ def _challenge(data: bytes) -> dict[str, str]:
         if not _MIN_NONCE <= len(nonce) <= _MAX_NONCE or not isinstance(challenge["id"], str):
             raise ValueError
         return {"id": challenge["id"], "nonce": challenge["nonce"]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise VerifierError("the service gave no challenge of the expected form") from None
 
 
@@ -137,7 +137,7 @@ def _problem_detail(data: bytes) -> str:
     try:
         problem = json.loads(data)
         return f"{problem['title']}: {problem['detail']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "no problem details"
 
 

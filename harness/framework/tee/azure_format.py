@@ -138,7 +138,7 @@ def is_td_report_of(hardware: bytes, td: TdReport) -> bool:
 def _runtime_data(text: bytes) -> _RuntimeData:
     try:
         return msgspec.json.decode(text, type=_RuntimeData)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ParseError("HCL runtime data", str(error)) from None
 
 

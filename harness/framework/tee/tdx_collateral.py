@@ -221,7 +221,7 @@ def unhex(text: str) -> bytes | None:
 def _decoded(text: bytes, kind: type[_T], what: str) -> _T:
     try:
         return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ParseError(what, str(error)) from None
 
 

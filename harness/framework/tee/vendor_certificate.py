@@ -93,7 +93,10 @@ def split(certificates: bytes) -> tuple[bytes, ...]:
 @lru_cache(maxsize=256)
 def parse(der: bytes) -> VendorCertificate:
     """Read one certificate. Raises ParseError: malformed, or a weak or unknown key or signature."""
-    body, algorithm, _ = _parts(der)
+    body, algorithm, signature = _parts(der)
+    # Nobody signs the count of unused bits, so it must not be one that could be another.
+    if signature.content_of(der)[:1] != b"\0":
+        raise ParseError("certificate", "the signature has unused bits")
     signed = der[body.start : body.end]
     fields = list(sequence(signed, "certificate"))
     at = 1 if fields and fields[0].tag == _VERSION else 0

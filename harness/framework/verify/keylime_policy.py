@@ -19,6 +19,7 @@ TEMPLATES = (
 )  # fmt: skip
 
 _MAX_SIZE = 256 * 1024 * 1024
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _Hex = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{2}){20,64}\Z")]
 _Digests = dict[str, Annotated[tuple[_Hex, ...], msgspec.Meta(min_length=1)]]
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -90,7 +91,7 @@ def load_runtime_policy(text: bytes) -> KeylimePolicy:
         raise PolicyError(f"runtime policy of {len(text)} bytes, at most {_MAX_SIZE}")
     try:
         policy = msgspec.json.decode(text, type=KeylimePolicy)
-    except msgspec.DecodeError as error:
+    except _MALFORMED as error:
         raise PolicyError(f"runtime policy: {error}") from None
     _ = policy.rules  # checked when they are made
     return policy
@@ -111,7 +112,7 @@ def _verification_keys(text: str) -> list[NamedKey]:
         if not found:
             return []
         keys = msgspec.convert(found, _Keys)
-    except msgspec.DecodeError as error:
+    except _MALFORMED as error:
         raise PolicyError(f"runtime policy: verification-keys: {error}") from None
     if len(keys.keyids) > len(keys.pubkeys):
         raise PolicyError("runtime policy: verification-keys: more keyids than pubkeys")

@@ -11,15 +11,23 @@ import pytest
 from cryptography import x509
 
 from harness.framework.evidence.bundle import Evidence, encode_evidence
+from harness.framework.tee import verifiers
 from harness.framework.tee.csv_processor import SoftwareProcessor
 from harness.framework.verify import Policy, VerificationCache
 from harness.model.errors import InputError, RejectedError
 from harness.workloads import flips
 from harness.workloads.flip_fields import fields_of, kind_of
-from harness.workloads.flips import ALL_MASKS, UNAUTHENTICATED, FlipCoverage, flip_coverage
+from harness.workloads.flips import (
+    ALL_MASKS,
+    UNAUTHENTICATED,
+    UNAUTHENTICATED_BY_PARAVISORS,
+    FlipCoverage,
+    flip_coverage,
+)
 from harness.workloads.logs import BootLog, ImaLog, template_data
 
 from .guest_list import demonstration
+from .platforms import world_of
 from .test_containers import guest_evidence, guest_policy
 from .world import NOW, World, ids, judge
 
@@ -93,8 +101,9 @@ def test_each_field_is_refused_for_its_own_reason(every_byte: FlipCoverage) -> N
 def test_the_document_justifies_exactly_what_is_unauthenticated(every_byte: FlipCoverage) -> None:
     rows = [line.split("|") for line in DOCUMENT.read_text().splitlines()]
     listed = {row[1].strip().strip("`") for row in rows if len(row) == 4 and "`" in row[1]}
-    assert listed == set(UNAUTHENTICATED)
-    assert set(every_byte.accepted_fields) == set(UNAUTHENTICATED) - {"ima_log.after_quote"}
+    assert listed == set(UNAUTHENTICATED) | set(UNAUTHENTICATED_BY_PARAVISORS)
+    expected = {field for field in UNAUTHENTICATED if "report" not in field}
+    assert set(every_byte.accepted_fields) == expected - {"ima_log.after_quote"}
 
 
 def test_a_fresh_report_leaves_no_byte_unauthenticated(world: World) -> None:
@@ -104,6 +113,30 @@ def test_a_fresh_report_leaves_no_byte_unauthenticated(world: World) -> None:
     found = covered(world, evidence, world.policy(), step=97, masks=ALL_MASKS)
     assert found.flips > 700
     assert found.rejected == found.flips
+
+
+@pytest.mark.parametrize("kind", verifiers())
+def test_no_tee_leaves_a_gap(kind: str, processor: SoftwareProcessor) -> None:
+    world = world_of(kind, processor)
+    found = covered(world, world.evidence(), world.policy(), step=61)
+    assert found.unjustified == ()
+
+
+@pytest.mark.parametrize("kind", ["az-snp-vtpm", "az-tdx-vtpm"])
+def test_a_paravisor_vouches_for_the_key_and_not_for_its_attributes(
+    kind: str, processor: SoftwareProcessor
+) -> None:
+    world = world_of(kind, processor)
+    wire = encode_evidence(world.evidence())
+    at = wire.index(world.public) + 4
+    found = flip_coverage(
+        wire, world.policy(), world.challenge(), NOW, places=range(at, at + 4), masks=(0x40, 0x02)
+    )
+    assert found.accepted_fields == ("ak_public.attributes",)
+    # Without sign (bit 18) or fixedTPM (bit 1) it is no attestation key, whoever vouches for it.
+    assert found.fields[0].failures == {"chain.ak.attributes": 2}
+    assert found.unjustified == ()
+    assert msgspec.structs.replace(found, scheme="chain").unjustified != ()
 
 
 def test_containers_and_what_was_measured_after_the_quote(world: World) -> None:
