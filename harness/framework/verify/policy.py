@@ -23,7 +23,7 @@ _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
 
 
 class TeeRoot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A processor vendor's root, in the vendor's format (csv: 832-byte HRK).
+    """A processor vendor's root, in the vendor's format (csv: 832-byte HRK; others: DER).
 
     Without ``root`` it is the one of that ``name`` which comes with the package.
     """

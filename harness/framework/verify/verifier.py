@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Callable
+from hashlib import sha256
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import bundle, tpm_public
@@ -21,6 +22,8 @@ from harness.framework.verify.policy import Challenge, Policy, Previous
 from harness.framework.verify.quotes import CheckedQuote
 from harness.framework.verify.result import AttestationResult
 
+# As a TPM Name begins that is made with SHA-256.
+_SHA256_NAME = tpm_public.ALG_SHA256.to_bytes(2)
 STAGES = ("decode", "chain", "quote_check", "replay", "policy", "done")
 
 
@@ -122,8 +125,8 @@ def _check_key(
         return public
     if context.policy.scheme == "paravisor":
         findings.launch = launches.check_paravisor(evidence, public, context)
-        # The report vouches for the key alone: whatever else makes up its name proves nothing.
-        public = public._replace(name=hash_of("paravisor key", public.spki))
+        # The report vouches for the key alone: whatever else makes up a TPM Name proves nothing.
+        public = public._replace(name=_SHA256_NAME + sha256(public.spki).digest())
     elif evidence.ak_certificate is None:
         failures.add("chain.ak.missing", "no certificate for the attestation key")
     else:

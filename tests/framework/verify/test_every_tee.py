@@ -1,6 +1,9 @@
 """One evidence format for every TEE: each launches a vTPM, and the results are of one shape."""
 
+import base64
+import json
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from harness.framework.errors import PolicyError
 from harness.framework.evidence import binding
-from harness.framework.evidence.bundle import TeeEvidence, encode_evidence
+from harness.framework.evidence.bundle import Quote, TeeEvidence, encode_evidence
 from harness.framework.tee import sm2, verifiers
 from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
 from harness.framework.tee.kinds.azure import AzureSnpRules
@@ -18,7 +21,7 @@ from harness.framework.tee.snp_rules import SnpRules
 from harness.framework.verify import TeeRoot, VerificationCache, encode_policy, load_policy, verify
 
 from .platforms import ParavisorWorld, TeeWorld, snp, tdx, world_of
-from .world import GUEST, NOW, World, ids, judge
+from .world import AK_ATTRIBUTES, GUEST, NOW, World, ids, judge, sized
 
 PARAVISORS = ("az-snp-vtpm", "az-tdx-vtpm")
 KINDS = ("csv", "snp", "tdx", *PARAVISORS)
@@ -233,3 +236,55 @@ def test_a_serial_number_of_another_chip_is_no_identity(
     roots = (*world.policy().tee_roots, TeeRoot("other", "csv", "emulated", other.hrk))
     evidence = world.evidence(quote=quote, fresh_report=fresh)
     assert ids(judge(world, evidence, world.policy(tee_roots=roots))) == {"tee.fresh.identity"}
+
+
+def _real_azure(kind: str) -> tuple[TeeEvidence, bytes, Quote, dict[int, bytes]]:
+    """Recorded evidence of Azure: report, TPMT_PUBLIC of its key, quote and PCR values."""
+
+    def base64url(text: str) -> bytes:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+    recorded = json.loads((DATA / "azure" / f"{kind}-evidence-v1.json").read_bytes())
+    report = base64url(recorded["hcl_report"])
+    below = base64url(recorded["vcek" if kind == "snp" else "td_quote"])
+    runtime = json.loads(report[1236:].rstrip(b"\0"))
+    modulus = base64url(runtime["keys"][0]["n"])
+    parameters = struct.pack(">HHHHI", 0x10, 0x14, 0x0B, 2048, 0)
+    public = struct.pack(">HHIH", 1, 0x0B, AK_ATTRIBUTES, 0) + parameters + sized(modulus)
+    quoted = recorded["tpm_quote"]
+    signature = struct.pack(">HH", 0x14, 0x0B) + sized(bytes.fromhex(quoted["signature"]))
+    quote = Quote(bytes.fromhex(quoted["message"]), signature)
+    pcrs = {number: bytes.fromhex(value) for number, value in enumerate(quoted["pcrs"])}
+    return TeeEvidence(f"az-{kind}-vtpm", report, below), public, quote, pcrs
+
+
+@pytest.mark.parametrize(("kind", "root"), [("snp", "amd-milan"), ("tdx", "intel-sgx")])
+def test_real_azure_evidence_lacks_only_our_nonce_and_the_logs(
+    kind: str, root: str, processor: SoftwareProcessor
+) -> None:
+    report, public, quote, pcrs = _real_azure(kind)
+    rules: dict[str, Any] = {"snp": {}, "tdx": {"hardware": {"require_collateral": False}}}
+    verified = verifiers()[report.tee]
+    parsed = verified.verify(
+        report, verified.roots[root], msgspec.convert(rules[kind], verified.rules_type), NOW,
+        VerificationCache().memo,
+    )  # fmt: skip
+    world = World(processor)
+    policy = world.policy(
+        scheme="paravisor",
+        tee_roots=(TeeRoot(root, report.tee, "real"),),
+        tee_rules={report.tee: rules[kind]},
+        accepted_measurements=(parsed.measurement,),
+        accept_emulated=False,
+    )
+    evidence = world.evidence(
+        ak_certificate=None, issuer_chain=(), launch=None, launch_report=report,
+        ak_public=public, quote=quote, pcr_values=pcrs, boot_log=b"", ima_log=b"",
+    )  # fmt: skip
+    result = judge(world, evidence, policy)
+    assert ids(result) == {"quote.nonce", "boot.log.missing", "ima.log.missing"}
+    assert result.trust_kind == "real"
+    assert (result.chip, result.measurement) == (parsed.chip, parsed.measurement)
+    pcrs[4] = bytes(32)
+    changed = judge(world, msgspec.structs.replace(evidence, pcr_values=pcrs), policy)
+    assert ids(changed) == ids(result) | {"quote.pcr.values"}
