@@ -1,9 +1,51 @@
-"""The claims table that ends `run` and `report`."""
+"""What ends `run` and `report`: the claims, and the attacks."""
 
 from harness.cli.common import percent, text_table
-from harness.model.estimate import CampaignEstimates, ClaimResult
+from harness.model.estimate import AttackResult, CampaignEstimates, ClaimResult
+from harness.model.record import FlipOutcome
 
 _HEADER = ("claim", "verdict", "estimate", "95 % interval", "n", "A/A", "MDE", "paper")
+
+
+def results_text(estimates: CampaignEstimates) -> str:
+    """The claims, and the attacks where the scenario has any."""
+    if not estimates.attacks:
+        return claims_table(estimates)
+    attacks = attacks_table(estimates.attacks)
+    if estimates.flips is not None:
+        attacks = f"{attacks}\n{flips_line(estimates.flips)}"
+    return f"{claims_table(estimates)}\n\n{attacks}" if estimates.claims else attacks
+
+
+def flips_line(flips: FlipOutcome) -> str:
+    """How many changed bytes were refused, and the gaps if there are any."""
+    gaps = f"; gaps: {', '.join(flips.gaps)}" if flips.gaps else ", all in documented fields"
+    return (
+        f"{flips.rejected} of {flips.flips} changed bytes refused, "
+        f"{flips.flips - flips.rejected} accepted{gaps}"
+    )
+
+
+def attacks_table(attacks: tuple[AttackResult, ...]) -> str:
+    """One row per attack, and below it what went amiss or was not run."""
+    rows = [
+        (
+            one.attack.row,
+            one.attack.case,
+            one.attack.mounted,
+            one.verdict,
+            one.stage or "-",
+            "-" if one.detection_ns is None else f"{one.detection_ns / 1e6:.2f}",
+            ", ".join(one.failures) or "-",
+        )
+        for one in attacks
+    ]
+    header = ("row", "attack", "mounted", "verdict", "stage", "ms", "failures")
+    reasons = [f"  {one.attack.case}: {one.why}" for one in attacks if one.why]
+    ran = [one for one in attacks if one.verdict != "not run"]
+    good = sum(one.verdict == "as expected" for one in ran)
+    count = f"{good} of {len(ran)} attacks ended as expected"
+    return "\n".join([text_table(header, rows), *reasons, count])
 
 
 def claims_table(estimates: CampaignEstimates) -> str:

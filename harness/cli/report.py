@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.claims_table import claims_table
+from harness.cli.claims_table import results_text
 from harness.cli.common import find_campaign, json_option, print_json, results_option
 from harness.model.errors import InputError
 
@@ -40,5 +40,5 @@ def report(campaign: str, results: Path, out: Path | None, as_json: bool) -> Non
     if as_json:
         print_json({"report": str(target / "index.html"), "claims": estimates.claims})
     else:
-        click.echo(claims_table(estimates))
+        click.echo(results_text(estimates))
         click.echo(f"report: {target / 'index.html'}")

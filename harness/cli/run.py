@@ -7,10 +7,11 @@ from types import FrameType
 import click
 
 from harness.backends import create
-from harness.cli.claims_table import claims_table
+from harness.cli.claims_table import results_text
 from harness.cli.common import json_option, results_option
 from harness.cli.progress import observer
 from harness.cli.statistics import CampaignStatistics
+from harness.model.errors import RejectedError
 from harness.run import RunRequest, run_campaign
 from harness.scenario import cells_of, find_scenario, load_scenario
 from harness.store import read_plan, read_trials
@@ -52,16 +53,16 @@ def run(
         with observer(cells_of(parsed), quiet=quiet, as_json=as_json) as observe:
             run_campaign(request, create(parsed.backend), CampaignStatistics(), observe)
         if not no_analysis:
-            _analyse(directory, as_json)
+            return _analyse(directory, as_json)
     except KeyboardInterrupt as interruption:
         click.echo(_interrupted(scenario, results, directory), err=True)
         return 143 if isinstance(interruption, Terminated) else 130
     return 0
 
 
-def _analyse(directory: Path, as_json: bool) -> None:
-    """Write the estimates and print the claims."""
-    from harness.stats import estimate_campaign
+def _analyse(directory: Path, as_json: bool) -> int:
+    """Write the estimates and print what they say; exit code 1 if an attack went amiss."""
+    from harness.stats import estimate_campaign, went_amiss
     from harness.store import load_campaign, write_estimates
 
     estimates = estimate_campaign(load_campaign(directory))
@@ -69,10 +70,12 @@ def _analyse(directory: Path, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        event = {"event": "claims", "claims": estimates.claims}
+        event = {"event": "claims", "claims": estimates.claims, "attacks": estimates.attacks}
         click.echo(msgspec.json.encode(event).decode())
     else:
-        click.echo(claims_table(estimates))
+        click.echo(results_text(estimates))
+    gaps = estimates.flips is not None and estimates.flips.gaps
+    return RejectedError.exit_code if gaps or went_amiss(estimates.attacks) else 0
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

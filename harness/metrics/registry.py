@@ -80,6 +80,20 @@ METRICS: dict[str, Metric] = {
             "",
             "size of the evidence that is sent to the verifier",
         ),
+        Metric(
+            "attack_detection_ns",
+            "ns",
+            "lower",
+            "monotonic",
+            "time from an attacker's evidence or request to the answer, by attack",
+        ),
+        Metric(
+            "attack_evidence_bytes",
+            "B",
+            "lower",
+            "",
+            "size of the evidence that an attack presents, by attack",
+        ),
         *_guest_metrics(),
         Metric(
             "namespace_memory_bytes",

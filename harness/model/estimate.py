@@ -4,9 +4,13 @@ from typing import Literal
 
 import msgspec
 
-from harness.model.scenario import ClaimKind, Reducer, SamplePhase, Scalar
+from harness.model.record import FlipOutcome
+from harness.model.scenario import AttackCase, ClaimKind, Reducer, SamplePhase, Scalar
 
 Verdict = Literal["holds", "fails", "inconclusive"]
+AttackVerdict = Literal[
+    "as expected", "not detected", "wrong reason", "twin refused", "failed", "not run"
+]
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -87,6 +91,24 @@ class CostModel(msgspec.Struct, frozen=True):
     n_parts: int
 
 
+class AttackResult(msgspec.Struct, frozen=True):
+    """An attack of the scenario, held against what came of it.
+
+    ``stage`` and ``failures``: as found. ``detection_ns``: median time from the evidence or request
+    to the answer, over ``n`` repetitions; None, as ``evidence_bytes``, where there was none.
+    ``why``: what is wrong, or why it was not run.
+    """
+
+    attack: AttackCase
+    verdict: AttackVerdict
+    stage: str = ""
+    failures: tuple[str, ...] = ()
+    detection_ns: float | None = None
+    n: int = 0
+    evidence_bytes: int | None = None
+    why: str = ""
+
+
 class CampaignEstimates(msgspec.Struct, frozen=True):
     """Content of ``estimates.json``."""
 
@@ -99,3 +121,5 @@ class CampaignEstimates(msgspec.Struct, frozen=True):
     trials_by_status: dict[str, int]
     flagged_by_reason: dict[str, int]
     interrupted_blocks: int
+    attacks: tuple[AttackResult, ...] = ()
+    flips: FlipOutcome | None = None

@@ -69,6 +69,35 @@ class TrialRequest(msgspec.Struct, frozen=True):
     position: int = 0
 
 
+class AttackOutcome(msgspec.Struct, frozen=True):
+    """What came of one attack; a trial's note ``attacks`` is a JSON list of these.
+
+    ``stage``: where it was refused ("" if it wasn't), ``failures``: all reasons that were given.
+    ``twin``: why the same without the attack was refused, "" if it was accepted as it must be.
+    ``error``: why the attack couldn't be mounted.
+    """
+
+    case: str
+    stage: str = ""
+    failures: tuple[str, ...] = ()
+    twin: str = ""
+    error: str = ""
+
+
+class FlipOutcome(msgspec.Struct, frozen=True):
+    """Bytes of accepted evidence, changed one at a time; a trial's note ``flips`` is this as JSON.
+
+    ``accepted`` counts by field the changes that nobody noticed; ``gaps`` are places of those for
+    which no reason is documented (docs/flip-coverage.md).
+    """
+
+    size_bytes: int
+    flips: int
+    rejected: int
+    accepted: dict[str, int]
+    gaps: tuple[str, ...]
+
+
 class TrialOutcome(msgspec.Struct, frozen=True):
     """What a backend hands back; samples of a trial that is not ``ok`` never become estimates."""
 

@@ -10,6 +10,7 @@ Reducer = Literal["mean", "median", "p10", "p95", "p99"]
 BackendName = Literal["process", "qemu", "fake"]
 Layout = Literal["sequential", "interleaved"]
 SamplePhase = Literal["warmup", "first", "measured"]
+Mounting = Literal["deployment", "evidence", "guest", "none"]
 
 
 class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,13 +21,31 @@ class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Scalar] = {}
 
 
+class AttackCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One attack, and what must come of it.
+
+    ``row``: its number in docs/attacks.md; ``case``: its own name. ``mounted``: on a running
+    deployment, on evidence of one that was changed afterwards, in a booted guest, or not at all.
+    ``stage`` and ``failures``: where it must be refused, and for exactly which reasons; without
+    failures it must be accepted. ``why_not``: the reason why this scenario doesn't run it.
+    """
+
+    row: str
+    case: str
+    title: str
+    mounted: Mounting
+    stage: str = ""
+    failures: tuple[str, ...] = ()
+    why_not: str = ""
+
+
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What each trial does, under every combination of its factors.
 
     ``layout``: whether a block's trials run one after the other, or are all alive and take turns
     every few iterations (for machines whose speed others change). ``baseline``: the arm that the
     others are compared with here, "" for the scenario's. One block only shows that the workload
-    works: it has no A/A copy, and no claim may be about it.
+    works: it has no A/A copy, and no claim may be about it. ``cases``: of an attack matrix.
     """
 
     name: str
@@ -42,6 +61,7 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: float = 120.0
     layout: Layout = "sequential"
     baseline: str = ""
+    cases: tuple[AttackCase, ...] = ()
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

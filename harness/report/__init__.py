@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.model.estimate import CampaignEstimates
+from harness.report.attacks import attacks_table
 from harness.report.checks import cost_table, crosscheck_table, estimates_table
 from harness.report.claim_table import claims_table
 from harness.report.comparisons import comparison_tables
@@ -32,7 +33,7 @@ def render(campaign: Campaign, estimates: CampaignEstimates, out: Path) -> None:
     ``out`` can't be written.
     """
     data = Dataset(campaign, estimates)
-    claims = claims_table(data)
+    claims, attacks = claims_table(data), attacks_table(data)
     costs = [cost_table(data)] if COMMANDS in data.shown else []
     tables = [*counted_tables(data), *comparison_tables(data), *costs, *phase_tables(data)]
     checks = [exclusions_table(data), flags_table(data), *noise_tables(data)]
@@ -42,10 +43,10 @@ def render(campaign: Campaign, estimates: CampaignEstimates, out: Path) -> None:
         plots = all_figures(data)
         svgs = _write_figures(plots, out / "figures")
     extra = (estimates_table(data), trials_table(data))
-    written = _write_tables((claims, *tables, *checks, *extra), out / "tables")
+    written = _write_tables((claims, attacks, *tables, *checks, *extra), out / "tables")
     files = [f"figures/{name}.{ending}" for name in svgs for ending in FORMATS]
     files += [f"tables/{name}" for name in written]
-    content = Content(data, claims, plots, svgs, tables, checks, files)
+    content = Content(data, claims, attacks, plots, svgs, tables, checks, files)
     for name, text in (
         ("index.html", html(content)),
         ("report.md", report_markdown(content)),

@@ -1,6 +1,7 @@
 """The sentences of a report: what was claimed, what came out, what to be careful about."""
 
 from harness.model.estimate import ClaimResult, CostModel, Estimate
+from harness.report.attacks import attacks_headline
 from harness.report.counted import estimate_name, operation_phrase
 from harness.report.data import TOTAL, Dataset, factors_text, half_width, metric_words
 from harness.report.numbers import (
@@ -49,7 +50,7 @@ def headline(data: Dataset) -> str:
     """The answer in one sentence: the first claim's estimate and verdict, and the others' count."""
     results = data.estimates.claims
     if not results:
-        return _exploratory(data)
+        return attacks_headline(data) or _exploratory(data)
     first = results[0]
     if first.estimate is None:
         return f"There is no estimate for the first claim ({first.claim_id}): {first.why}."

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from harness.report import method
 from harness.report.answers import count_sentence, headline, warnings
+from harness.report.attacks import attacks_sentence, flips_sentence
 from harness.report.data import Dataset
 from harness.report.page import Content
 from harness.report.table import Table, markdown_escape, to_markdown
@@ -15,6 +16,7 @@ def claims_markdown(data: Dataset, claims: Table) -> str:
         f"**{markdown_escape(data.scenario.title)}**",
         markdown_escape(headline(data)),
         "" if claims.empty else _table(claims),
+        markdown_escape(attacks_sentence(data)) if data.estimates.claims else "",
         _emulated(data),
         _bullets(warnings(data)),
     ]
@@ -30,9 +32,9 @@ def report_markdown(content: Content) -> str:
         "## Claims",
         _emulated(data),
         count_sentence(data),
-        _table(content.claims),
+        *_claims(content),
         _bullets(warnings(data)),
-        "## Figures",
+        "## Figures" if content.plots else "",
     ]
     for plot in content.plots:
         blocks.append(f"### {plot.title}")
@@ -41,7 +43,10 @@ def report_markdown(content: Content) -> str:
         else:
             alt = markdown_escape(plot.alt)
             blocks += [f"![{alt}](figures/{plot.name}.png)", markdown_escape(plot.caption)]
-    blocks += ["## Tables", *(_captioned(table) for table in content.tables)]
+    blocks += [
+        "## Tables" if content.tables else "",
+        *(_captioned(table) for table in content.tables),
+    ]
     blocks += ["## How it was measured", *map(markdown_escape, method.measured(data))]
     blocks += [
         "### What was left out, flagged or interrupted",
@@ -57,6 +62,16 @@ def report_markdown(content: Content) -> str:
     scenario = "\n".join(f"    {line}" for line in data.campaign.header.scenario_text.splitlines())
     blocks += ["## Reproduce", commands, "The scenario as it was run:", scenario]
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _claims(content: Content) -> list[str]:
+    """The claims' table; attacks have a sentence for it, and their table."""
+    claim = attacks_sentence(content.data)
+    if not claim:
+        return [_table(content.claims)]
+    claims = [] if content.claims.empty else [_table(content.claims)]
+    flips = markdown_escape(flips_sentence(content.data))
+    return [*claims, markdown_escape(claim), "## Attacks", flips, _captioned(content.attacks)]
 
 
 def _table(table: Table) -> str:

@@ -12,6 +12,12 @@ from harness.report.numbers import margin_percent, quantity
 from harness.scenario.kinds import WORKLOAD_KINDS, is_counted
 
 _NOT_HOST = ("emulated",)
+_COST = (
+    "Cost is the position-adjusted paired log ratio over blocks with its 95 % t-interval; a claim "
+    "with a margin is decided by the 90 % interval, and p-values over the registered claims are "
+    "Holm-adjusted. Everything else is exploratory; q is the Benjamini-Hochberg value. MDE is the "
+    "smallest cost this campaign would have told from zero with 80 % power. Cells are never pooled."
+)
 _NO_GATE = "Where instructions are counted the gate has nothing to say and is not applied."
 
 
@@ -19,24 +25,27 @@ def measured(data: Dataset) -> list[str]:
     """Design, workloads, statistics and gate of the campaign, a sentence or two each."""
     scenario = data.scenario
     first, last = _period(data)
+    compared = any(workload.blocks != 1 for workload in scenario.workloads)
     when = f" between {first} and {last} (UTC)" if first else ""
     return [
         f"Backend {scenario.backend}; seed {scenario.seed}; {len(data.trials)} of "
         f"{data.estimates.trials_planned} planned trials recorded{when}. A trial is a fresh start "
         "of everything its arm needs, and the unit of replication; iterations inside it are not.",
-        f"Every block runs each arm of a cell once, the baseline {_baselines(data)} twice (A/A), "
-        "in a seeded order in which each position is used equally often.",
+        *([_blocks(data)] if compared else []),
         *(workload_sentence(workload) for workload in scenario.workloads),
         *(pilot_sentence(decision) for decision in data.campaign.header.pilot),
-        "Cost is the position-adjusted paired log ratio over blocks with its 95 % t-interval; a "
-        "claim with a margin is decided by the 90 % interval, and p-values over the registered "
-        "claims are Holm-adjusted. Everything else is exploratory; q is the Benjamini-Hochberg "
-        "value. MDE is the smallest cost this campaign would have told from zero with 80 % power. "
-        "Cells are never pooled.",
+        *([_COST] if compared else []),
         *counting(data),
         gate_sentence(scenario.noise),
         *([_NO_GATE] if any(map(_counted, scenario.workloads)) else []),
     ]
+
+
+def _blocks(data: Dataset) -> str:
+    return (
+        f"Every block runs each arm of a cell once, the baseline {_baselines(data)} twice (A/A), "
+        "in a seeded order in which each position is used equally often."
+    )
 
 
 def _counted(workload: Workload) -> bool:
@@ -86,6 +95,12 @@ def workload_sentence(workload: Workload) -> str:
     )
     if workload.blocks is None and workload.pilot is None:
         blocks = "as many blocks as planned"
+    if workload.cases:
+        return (
+            f"{workload.name}: one deployment, on which each attack is mounted once, after its "
+            f"twin; the verifier judges what it presents {workload.iterations} times, without "
+            "anything remembered in between."
+        )
     if workload.blocks == 1:
         return f"{workload.name}: a demonstration, one trial per arm; nothing is concluded from it."
     text = (

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from harness.report import method
 from harness.report.answers import count_sentence, headline, verdict_word, warnings
+from harness.report.attacks import attacks_sentence, flips_sentence
 from harness.report.claim_table import claim_cells
 from harness.report.data import Dataset
 from harness.report.figure import Plot
@@ -28,6 +29,7 @@ class Content:
 
     data: Dataset
     claims: Table
+    attacks: Table
     plots: Sequence[Plot]
     svgs: dict[str, str]
     tables: Sequence[Table]
@@ -60,6 +62,9 @@ def html(content: Content) -> str:
         claims=[(result, claim_cells(data, result), verdict_word(result)) for result in results],
         warnings=warnings(data),
         plots=[(plot, Markup(content.svgs.get(plot.name, ""))) for plot in content.plots],  # noqa: S704 - drawn by us, labels escaped by matplotlib
+        attacks=content.attacks,
+        attacks_claim=attacks_sentence(data),
+        flips=flips_sentence(data),
         tables=content.tables,
         checks=content.checks,
         measured=method.measured(data),

@@ -38,6 +38,8 @@ def _cells_of_workload(workload: Workload) -> list[Cell]:
             "factors": factors,
             "options": workload.options,
         }
+        if workload.cases:
+            identity["cases"] = [case.case for case in workload.cases]
         if workload.layout != "sequential":
             identity["layout"] = workload.layout
         cells.append(Cell(short_hash(identity), workload.name, factors))

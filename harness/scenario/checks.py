@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from harness.model.scenario import Arm, Scalar, Scenario, Workload
+from harness.scenario.attacks import check_cases
 from harness.scenario.cells import arms_of, cells_of
 from harness.scenario.claims import check_claim
 from harness.scenario.errors import problem, unknown_name, wrong_value
@@ -68,6 +69,7 @@ def _check_workload(file: str, at: str, scenario: Scenario, workload: Workload) 
     _check_options(file, f"{at}.options", workload.options, kind.options)
     _check_factors(file, f"{at}.factors", workload, kind.factors)
     _check_blocks(file, at, workload)
+    check_cases(file, f"{at}.cases", workload)
     if workload.layout == "interleaved" and not kind.interleaves:
         able = ", ".join(name for name in known if WORKLOAD_KINDS[name].interleaves)
         text = f'got "interleaved", expected "sequential" for {workload.kind}; only {able} can'

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 from msgspec import inspect
 
-from harness.model.scenario import Arm, Claim, NoiseGate, Scenario, Workload
+from harness.model.scenario import Arm, AttackCase, Claim, NoiseGate, Scenario, Workload
 from harness.scenario.errors import nearest, problem, unknown_name, wrong_value
 
 _S = TypeVar("_S", bound=msgspec.Struct)
@@ -40,6 +40,9 @@ RULES: dict[tuple[type, str], Rule] = {
     (Scenario, "assumed_sd_log"): Rule(low=1e-6, high=10),
     (Arm, "name"): _NAME,
     (Workload, "name"): _NAME,
+    (AttackCase, "row"): Rule(pattern=r"T[0-9]{2}", meaning="a row as T00"),
+    (AttackCase, "case"): _NAME,
+    (AttackCase, "title"): _TEXT,
     (Workload, "iterations"): Rule(low=1, high=1_000_000),
     (Workload, "warmup"): Rule(low=0, high=1_000_000),
     (Workload, "blocks"): Rule(low=1, high=10_000),

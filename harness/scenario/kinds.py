@@ -37,7 +37,8 @@ class WorkloadKind(NamedTuple):
     ``produces``: metric -> its parts, or None where the workload itself names them;
     ``factors``/``options``: None allows any; ``startup_s`` and ``iteration_s``: typical cost of a
     trial, used for a first guess of wall time only; ``interleaves``: its trials can take turns;
-    ``counts``: the profile "cost" counts instructions, whatever else the machine does meanwhile.
+    ``counts``: the profile "cost" counts instructions, whatever else the machine does meanwhile;
+    ``takes_cases``: its workloads list attacks.
     """
 
     backend: BackendName
@@ -48,6 +49,7 @@ class WorkloadKind(NamedTuple):
     iteration_s: float
     interleaves: bool = False
     counts: bool = False
+    takes_cases: bool = False
 
 
 class ArmKind(NamedTuple):
@@ -145,6 +147,15 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         {},
         0.4,
         0.2,
+    ),
+    "attack_matrix": WorkloadKind(
+        "process",
+        {"attack_detection_ns": None, "attack_evidence_bytes": None},
+        {},
+        {"flip_every": ValueRule(int, low=0, high=1_000_000)},
+        15.0,
+        0.5,
+        takes_cases=True,
     ),
     "guest_boot": _guest_kind("guest_boot", ("init",), {}, {}, 1.5),
     "file_measurement": _guest_kind(

@@ -29,6 +29,8 @@ def block_orders(arms: tuple[str, ...], seed: str) -> Iterator[tuple[str, ...]]:
 
 def _one_of_each_pair(arms: tuple[str, ...], rng: random.Random) -> list[tuple[str, ...]]:
     """One order of every {order, reverse} in random sequence; one at a time for many arms."""
+    if len(arms) == 1:
+        return [arms]
     if len(arms) > _MAX_LISTED:
         return [tuple(rng.sample(arms, len(arms)))]
     rank = {arm: index for index, arm in enumerate(arms)}

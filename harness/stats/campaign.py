@@ -8,6 +8,7 @@ import msgspec
 from harness.model.errors import InputError
 from harness.model.estimate import CampaignEstimates, Estimate
 from harness.model.scenario import AA_SUFFIX
+from harness.stats.attacks import flips_of, judge_attacks
 from harness.stats.claims import claim_series, judge_claims
 from harness.stats.cost_model import cost_models
 from harness.stats.equivalence import p_no_difference
@@ -44,6 +45,8 @@ def estimate_campaign(campaign: CampaignData) -> CampaignEstimates:
         trials_by_status=_counts(campaign.trials["status"]),
         flagged_by_reason=_counts(flag.name for one in campaign.records for flag in one.noise),
         interrupted_blocks=_interrupted_blocks(campaign),
+        attacks=judge_attacks(campaign),
+        flips=flips_of(campaign),
     )
 
 

@@ -11,7 +11,7 @@ from harness.model.record import TrialOutcome, TrialRequest
 from harness.workloads.trial_entry import carry_out
 from harness.workloads.turns import Turns
 
-WORKLOADS = ("attestation", "tpm_commands", "vtpm_launch")
+WORKLOADS = ("attack_matrix", "attestation", "tpm_commands", "vtpm_launch")
 
 
 class TrialJob(msgspec.Struct, frozen=True):

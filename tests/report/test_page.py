@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.report.attacks import attacks_table
 from harness.report.claim_table import claim_cells, claims_table
 from harness.report.data import Dataset
 from harness.report.numbers import NBSP
@@ -216,7 +217,7 @@ def test_what_the_scenario_says_is_escaped(report: Rendered) -> None:
     )
     campaign = replace(report.campaign, scenario=scenario, directory=Path("results/x<y"))
     data = Dataset(campaign, report.estimates)
-    content = Content(data, claims_table(data), [], {}, [], [], [])
+    content = Content(data, claims_table(data), attacks_table(data), [], {}, [], [], [])
     text = html(content)
     assert "<script" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co" in text

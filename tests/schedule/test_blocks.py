@@ -45,6 +45,10 @@ def test_a_longer_campaign_begins_with_the_shorter_one(short: int, longer: int, 
     assert orders(short + longer, arms)[:short] == orders(short, arms)
 
 
+def test_a_single_arm_has_one_order() -> None:
+    assert orders(3, 1) == [orders(1, 1)[0]] * 3
+
+
 def test_seed_decides() -> None:
     assert orders(24, 4, "a") == orders(24, 4, "a")
     assert orders(24, 4, "a") != orders(24, 4, "b")

@@ -74,8 +74,12 @@ class HostPlatform:
     directory: Path
 
     @classmethod
-    def provision(cls, directory: Path, host: str = "host-0") -> "HostPlatform":
+    def provision(
+        cls, directory: Path, host: str = "host-0", authority: Path | None = None
+    ) -> "HostPlatform":
         """Make and enrol a host; gives the existing one when ``directory`` holds it whole.
+
+        ``authority``: the folder of the one that enrols it; by default the host gets its own.
 
         Raises ``FrameworkError`` when a program is missing or the enrolment is refused.
         """
@@ -85,12 +89,16 @@ class HostPlatform:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True, mode=0o700)
         manufacture(directory)
-        authority = Authority.create(directory / "authority")
+        if authority is None:
+            Authority.create(directory / "authority")
+        else:
+            shutil.copytree(authority, directory / "authority")
+        enrolling = Authority(directory / "authority")
         open_processor(directory / "processor")
         with Swtpm(directory / "tpm", chip_key(directory)) as tpm, tpm.connect() as stream:
             ectx = ESAPI(StreamTcti(stream))
             try:
-                chain = enrol(ectx, host, authority, manufacturer_chain(directory))
+                chain = enrol(ectx, host, enrolling, manufacturer_chain(directory))
             finally:
                 ectx.close()
         for issuer, certificate in chain.items():

@@ -31,6 +31,7 @@ FAILURES: dict[str, str] = {
     "chain.ak.unknown": "the key isn't on the allow-list",
     "chain.host": "the issuer's certificate doesn't name its host and key",
     "chain.host.key": "the issuer isn't the host key that the launch claims name",
+    "chain.host.chip": "the launch report's chip isn't one that the policy knows in that host",
     "chain.issuer.missing": "no issuer certificate between the key and the root",
     "chain.issuer.format": "an issuer certificate can't be read",
     "chain.issuer.usage": "an issuer may not issue certificates (CA bit or key usage)",
@@ -131,15 +132,21 @@ class Failure(msgspec.Struct, frozen=True, order=True):
 
 
 class FailureList:
-    """Collects failures in the order in which they are found."""
+    """Collects failures in the order in which they are found.
+
+    ``stage`` is the one that runs, ``first_stage`` the one that found the first failure, or "".
+    """
 
     def __init__(self) -> None:
         self.found: list[Failure] = []
+        self.stage = ""
+        self.first_stage = ""
 
     def add(self, failure_id: str, detail: str) -> None:
         """Add one; KeyError for an id that isn't in :data:`FAILURES`."""
         if failure_id not in FAILURES:
             raise KeyError(failure_id)
+        self.first_stage = self.first_stage or self.stage
         self.found.append(Failure(failure_id, detail))
 
     def add_all(self, problems: Iterable[tuple[str, str]]) -> None:

@@ -187,6 +187,18 @@ def check_launch_policy(trust: TeeTrust, context: Context) -> None:
     _check_tee_policy(trust, accepted, "tee.measurement", context)
 
 
+def check_platform(launch: Launch, context: Context) -> None:
+    """Chip and hardware TPM must be of one machine: nothing in either names the other."""
+    chips, chip = context.policy.platforms, launch.tee.report.chip
+    if not chips or not launch.tee.bound:
+        return
+    context.failures.require(
+        chip in chips.get(launch.host, ()),
+        "chain.host.chip",
+        f"host {launch.host!r} with chip {chip!r}",
+    )
+
+
 def check_fresh_policy(trust: TeeTrust, context: Context) -> None:
     """The same of the guest that a fresh report is about."""
     accepted = context.policy.pod_measurements

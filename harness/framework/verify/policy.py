@@ -91,6 +91,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     ``ima_buffers`` those of other buffers, by name. ``keylime`` replaces all of these by a runtime
     policy of Keylime's. With ``sha1_boot_aggregate`` that of the boot log's SHA-1 digests, which
     nothing vouches for, is acceptable as well.
+    ``platforms``: the chips of each host; without any, a host may have whichever chip.
     ``containers``: None where no container may measure anything into a PCR of its own.
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
     """
@@ -106,6 +107,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     accepted_measurements: tuple[bytes, ...] = ()
     relayed_measurements: tuple[bytes, ...] = ()
     pod_measurements: tuple[bytes, ...] = ()
+    platforms: dict[str, tuple[str, ...]] = {}
     tee_rules: dict[str, Any] = {}
     pcrs: tuple[_Pcr, ...] = tuple(range(11))
     nonzero_pcrs: tuple[_Pcr, ...] = (0, 10)

@@ -45,8 +45,13 @@ def verify(
     Raises:
         PolicyError: a root or revocation list of the policy can't be read.
     """
-    begin = observer or _unobserved
     failures = FailureList()
+
+    def begin(stage: str) -> None:
+        failures.stage = stage
+        if observer is not None:
+            observer(stage)
+
     context = Context(policy, now_s, cache.memo if cache else forgetful, failures)
     begin("decode")
     try:
@@ -75,6 +80,7 @@ def verify(
     quotes.check_nonzero(decoded.pcr_values, context)
     if findings.launch is not None:
         launches.check_launch_policy(findings.launch.tee, context)
+        launches.check_platform(findings.launch, context)
     if findings.fresh is not None:
         launches.check_fresh_policy(findings.fresh, context)
     _check_freshness(decoded, challenge, findings, context)
@@ -100,10 +106,6 @@ class _Findings:
         """The TEE reports whose signatures hold."""
         reports = (self.launch.tee if self.launch else None, self.fresh)
         return [report for report in reports if report is not None]
-
-
-def _unobserved(_stage: str) -> None:
-    """Nobody watches."""
 
 
 def _check_key(
@@ -196,4 +198,5 @@ def _result(context: Context, findings: _Findings, challenge: Challenge) -> Atte
         containers=findings.ima.containers if trusted else (),
         state=state,
         host_key=launch.host_key if launch and named else b"",
+        stage=context.failures.first_stage,
     )

@@ -54,5 +54,7 @@ _FIGURES: tuple[tuple[Callable[[Dataset], Plot | None], tuple[str, ...]], ...] =
 
 def all_figures(data: Dataset) -> list[Plot]:
     """Every figure in the order of the page, also those that say why they are missing."""
+    if data.estimates.attacks and not data.scenario.claims:
+        return []  # there is nothing to compare
     wanted = [plot for plot, of in _FIGURES if not of or not data.shown.isdisjoint(of)]
     return [found for plot in wanted if (found := plot(data)) is not None]

@@ -108,6 +108,17 @@ def test_t24_launch_on_another_host(processor: SoftwareProcessor) -> None:
     assert ids(judge(world, evidence)) == {"chain.host.key"}
 
 
+def test_t24_chip_and_hardware_tpm_of_two_machines(world: World) -> None:
+    chip = world.processor.serial
+    for platforms, expected in (
+        ({"host-a": (chip,)}, set()),
+        ({"host-a": ("ANOTHER", chip)}, set()),
+        ({"host-a": ("ANOTHER",), "host-b": (chip,)}, {"chain.host.chip"}),
+        ({"host-b": (chip,)}, {"chain.host.chip"}),
+    ):
+        assert ids(judge(world, policy=world.policy(platforms=platforms))) == expected
+
+
 def test_t29_missing_parts_are_failures(world: World) -> None:
     for missing in ("launch", "launch_report"):
         result = judge(world, world.evidence(**{missing: None}))

@@ -71,6 +71,17 @@ def test_stages_are_announced_in_order_and_cache_changes_no_answer(world: World)
         assert result == verify(wire, world.policy(), world.challenge(), NOW)
 
 
+def test_the_result_names_the_stage_of_the_first_failure(world: World) -> None:
+    assert judge(world).stage == ""
+    assert judge(world, world.evidence(ak_certificate=None)).stage == "chain"
+    assert (
+        judge(world, world.evidence(quote=world.quote(signer=other_key()))).stage == "quote_check"
+    )
+    assert judge(world, world.evidence(ima_log=b"")).stage == "replay"
+    assert judge(world, policy=world.policy(accepted_measurements=())).stage == "policy"
+    assert verify(b"", world.policy(), world.challenge(), NOW).stage == "decode"
+
+
 def test_cache_never_answers_what_depends_on_time_or_policy(world: World) -> None:
     cache, wire = VerificationCache(), encode_evidence(world.evidence())
 
