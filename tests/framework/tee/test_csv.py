@@ -1,6 +1,7 @@
 """CSV reports: real ones verify, every changed byte is refused, emulated ones differ by root."""
 
 import contextlib
+import json
 import struct
 from pathlib import Path
 from unittest.mock import Mock
@@ -19,6 +20,7 @@ from harness.framework.tee.report import TeeVerificationError
 from harness.framework.verify.cache import VerificationCache
 
 VERIFIER = CsvVerifier()
+DATA_DIR = Path(__file__).parents[2] / "data" / "csv"
 DATA, MNONCE = bytes(range(64)), bytes(range(16))
 
 
@@ -99,6 +101,37 @@ def test_pages_of_another_attester_need_the_rule_that_allows_them(
     damaged = msgspec.structs.replace(sent, report=flip(sent.report, spare))
     with pytest.raises(TeeVerificationError, match="spare"):
         VERIFIER.verify(damaged, processor.hrk, relaxed)
+
+
+def coco_page() -> bytes:
+    """The page behind real evidence of Confidential Containers, field by field from its JSON."""
+    evidence = json.loads((DATA_DIR / "coco-evidence.json").read_bytes())
+    report, pek = evidence["attestation_report"], evidence["cert_chain"]["pek"]
+    body, data = report["body"], pek["body"]["data"]
+    names = ("user_pubkey_digest", "vm_id", "vm_version", "report_data", "mnonce", "measure")
+    page = b"".join(bytes(body[name]) for name in names)
+    words = (body["policy"], report["sig_usage"], report["sig_algo"], report["anonce"])
+    page += struct.pack("<4I", *words) + bytes(report["sig"]["r"] + report["sig"]["s"])
+    firmware, public = data["firmware"], data["pubkey"]
+    head = (pek["body"]["ver"], firmware["major"], firmware["minor"], data["reserved1"])
+    page += struct.pack("<IBBHII", *head, public["usage"], public["algo"])
+    key = public["key"]
+    page += struct.pack("<I", key["g"]) + bytes(key["x"] + key["y"])
+    page += struct.pack("<H", data["uid_size"]) + bytes(pek["body"]["user_id"] + pek["body"]["sid"])
+    page += bytes(data["reserved2"])
+    for slot in pek["sigs"]:
+        signature = slot["signature"]["r"] + slot["signature"]["s"] + slot["_reserved"]
+        page += struct.pack("<II", slot["usage"], slot["algo"]) + bytes(signature)
+    return (page + bytes(evidence["serial_number"])).ljust(4096, b"\0")
+
+
+def test_a_real_page_with_its_signer_in_clear_is_read() -> None:
+    report = csv_format.parse_report(coco_page())
+    pek = csv_format.parse_certificate(report.pek)
+    assert sm2.verify(pek.public, pek.user_id, report.signed, report.signature)
+    assert report.serial.rstrip(b"\0") == b"NZA9T01021905"
+    assert (report.version, report.policy, report.signature_usage) == (1, 1, 0x1002)
+    assert report.report_data.endswith(bytes(16))
 
 
 def test_registers_must_have_accepted_values(processor: SoftwareProcessor) -> None:
