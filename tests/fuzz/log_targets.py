@@ -19,7 +19,7 @@ from harness.framework.evidence import (
     ima_signature,
 )
 from harness.framework.verify import verify, verify_container_list
-from harness.framework.verify.boot_rules import BootRule, BootRules, check_boot
+from harness.framework.verify.boot_rules import BootRule, BootRules, check_boot, check_ccel
 
 from . import seeds
 from .mutators import entry_mutator
@@ -34,8 +34,7 @@ _BOOT_RULES = BootRules(
 
 
 def _boot_log(data: bytes) -> None:
-    with contextlib.suppress(ParseError):
-        ccel.replay(data)
+    check_ccel(data, (bytes(48),) * ccel.RTMRS, _BOOT_RULES)
     with contextlib.suppress(ParseError):
         events = boot_event_log.parse(data)
         assert len(events) <= len(data) // 18

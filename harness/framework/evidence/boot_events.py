@@ -11,7 +11,7 @@ import uuid
 from typing import NamedTuple
 
 from harness.framework.errors import ParseError
-from harness.framework.evidence.boot_event_log import ALG_SHA256, BootEvent
+from harness.framework.evidence.boot_event_log import BootEvent
 from harness.framework.evidence.reader import Reader
 
 # TCG PC Client Platform Firmware Profile 1.06, table 9.
@@ -47,6 +47,17 @@ _GPT_HEADER, _DISK_GUID = b"EFI PART", slice(56, 72)
 _MAX_NAME = 1024
 
 
+class Bank(NamedTuple):
+    """A hash algorithm: the TCG's number and ``hashlib``'s name."""
+
+    algorithm: int
+    name: str
+
+    def hash(self, data: bytes) -> bytes:
+        """Its digest of ``data``."""
+        return hashlib.new(self.name, data).digest()
+
+
 class Variable(NamedTuple):
     """A UEFI variable in an event: ``name-guid`` as in Linux's efivarfs, and its value."""
 
@@ -60,13 +71,13 @@ def type_name(kind: int) -> str:
     return next((name for name, number in EVENT_TYPES.items() if number == kind), f"{kind:#x}")
 
 
-def is_of_its_data(event: BootEvent) -> bool:
-    """Whether the event's SHA-256 digest is of its data.
+def is_of_its_data(event: BootEvent, bank: Bank) -> bool:
+    """Whether the event's digest in ``bank`` is of its data.
 
     EV_EFI_VARIABLE_BOOT may also be the digest of the variable's value alone, as EDK2 does it.
     """
-    digest = event.digests[ALG_SHA256]
-    if hashlib.sha256(event.data).digest() == digest:
+    digest = event.digests[bank.algorithm]
+    if bank.hash(event.data) == digest:
         return True
     if event.kind != VARIABLE_BOOT:
         return False
@@ -74,7 +85,7 @@ def is_of_its_data(event: BootEvent) -> bool:
         value = parse_variable(event.data).value
     except ParseError:
         return False
-    return hashlib.sha256(value).digest() == digest
+    return bank.hash(value) == digest
 
 
 def parse_variable(data: bytes) -> Variable:
@@ -107,17 +118,15 @@ def disk_guid(data: bytes) -> str:
     return str(uuid.UUID(bytes_le=guid))
 
 
-def digests_of_text(text: str) -> frozenset[bytes]:
-    """The SHA-256 digests that an event of ``text`` may have.
+def digests_of_text(text: str, bank: Bank) -> frozenset[bytes]:
+    """The digests that an event of ``text`` may have.
 
     GRUB hashes a command as it is, systemd's stub a command line in UTF-16 with its final zero.
     """
     plain, wide = (text.encode(form, "surrogatepass") for form in ("utf-8", "utf-16-le"))
-    return frozenset(
-        hashlib.sha256(form).digest() for form in (plain, plain + b"\0", wide, wide + b"\0\0")
-    )
+    return frozenset(map(bank.hash, (plain, plain + b"\0", wide, wide + b"\0\0")))
 
 
-def digest_of_section(name: str) -> bytes:
-    """The SHA-256 digest by which systemd's stub announces a section before its content."""
-    return hashlib.sha256(name.encode() + b"\0").digest()
+def digest_of_section(name: str, bank: Bank) -> bytes:
+    """The digest by which systemd's stub announces a section before its content."""
+    return bank.hash(name.encode() + b"\0")

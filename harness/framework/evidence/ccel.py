@@ -4,8 +4,6 @@ It has the layout of the TCG's crypto-agile log. Its "PCR" is a measurement regi
 0 is MRTD, which the TDX module measures itself before the guest runs, and 1 to 4 are RTMR 0 to 3.
 """
 
-from collections.abc import Sequence
-
 from harness.framework.errors import ParseError
 from harness.framework.evidence import boot_event_log
 from harness.framework.evidence.boot_event_log import ALG_SHA384, EV_NO_ACTION, BootEvent
@@ -28,23 +26,11 @@ def parse(log: bytes) -> list[BootEvent]:
     return events
 
 
-def replay(log: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+def replay(log: bytes) -> tuple[bytes, ...]:
     """RTMR 0 to 3 (SHA-384) after the log's events; those without events are zero.
 
     Raises:
         ParseError: as :func:`parse`, or an event has no SHA-384 digest.
     """
     values = boot_event_log.replay(parse(log), ALG_SHA384)
-    first, second, third, fourth = (values.get(1 + n, bytes(48)) for n in range(RTMRS))
-    return first, second, third, fourth
-
-
-def mismatches(log: bytes, reported: Sequence[bytes]) -> list[int]:
-    """Which RTMRs of a report the log doesn't lead to; empty if it explains all of them.
-
-    Raises:
-        ParseError: as :func:`replay`, or the report doesn't have four registers.
-    """
-    if len(reported) != RTMRS:
-        raise ParseError(_WHAT, f"{len(reported)} registers reported, expected {RTMRS}")
-    return [n for n, value in enumerate(replay(log)) if value != reported[n]]
+    return tuple(values.get(1 + n, bytes(48)) for n in range(RTMRS))

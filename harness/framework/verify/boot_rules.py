@@ -5,31 +5,26 @@ change: whatever is accepted is accepted for its digest, or for data that the di
 """
 
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from harness.framework.errors import ParseError, PolicyError
-from harness.framework.evidence import boot_events
+from harness.framework.evidence import boot_events, ccel
 from harness.framework.evidence.boot_event_log import (
     ALG_SHA256,
+    ALG_SHA384,
     EV_NO_ACTION,
     EV_SEPARATOR,
     BootEvent,
 )
-from harness.framework.evidence.boot_events import EVENT_TYPES, Variable
+from harness.framework.evidence.boot_events import EVENT_TYPES, Bank, Variable
 from harness.framework.evidence.ima_replay import Problem
 
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
 _GLOBAL_VARIABLES = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 # Firmware that met an error extends a 1 instead.
 _SEPARATORS = (bytes(4), b"\xff" * 4)
-_SEPARATED = frozenset(sha256(value).digest() for value in _SEPARATORS)
-_SECURE_BOOT_ON, *_SECURE_BOOT_OFF = (
-    sha256(boot_events.variable_data("SecureBoot", _GLOBAL_VARIABLES, value)).digest()
-    for value in (b"\x01", b"\x00", b"")
-)
 
 
 class BootRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,9 +32,10 @@ class BootRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``name`` is a variable's name (``db`` or, as in efivarfs, ``db-<guid>``), a disk's GUID for GPT
     events, or a section (``.linux``) of a unified kernel image for EV_IPL; empty for any. ``value``
-    is the variable's. ``digests`` (SHA-256) and ``texts`` (command lines) are what may have been
-    measured. A rule has one of these three, or ``any``: without a name that opens the whole PCR,
-    since any event can be called one of this type. Unless ``optional``, the event must be there.
+    is the variable's. ``digests`` (SHA-256; of a CC event log SHA-384) and ``texts`` (command
+    lines) are what may have been measured. A rule has one of these three, or ``any``: without a
+    name that opens the whole PCR, since any event can be called one of this type. Unless
+    ``optional``, the event must be there.
     """
 
     pcr: _Pcr
@@ -64,10 +60,9 @@ class BootRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.name and kind not in named:
             raise PolicyError(f"{where}: name: events of this type have none that can be believed")
 
-    @property
-    def accepted(self) -> frozenset[bytes]:
+    def accepted(self, bank: Bank) -> frozenset[bytes]:
         """The digests that are acceptable; empty if any is."""
-        texts = (boot_events.digests_of_text(text) for text in self.texts)
+        texts = (boot_events.digests_of_text(text, bank) for text in self.texts)
         return frozenset(self.digests).union(*texts)
 
 
@@ -84,6 +79,29 @@ class BootRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     separators: tuple[_Pcr, ...] = tuple(range(8))
 
 
+class Registers(NamedTuple):
+    """What a log extends: the bank, and the register that is told of Secure Boot.
+
+    Several PCRs share one RTMR, which then has ``several`` separators.
+    """
+
+    bank: Bank
+    secure_boot: int
+    several: bool
+
+
+PCRS = Registers(Bank(ALG_SHA256, "sha256"), 7, several=False)
+RTMRS = Registers(Bank(ALG_SHA384, "sha384"), 1, several=True)
+
+
+def check_boot(
+    events: Sequence[BootEvent], rules: BootRules, registers: Registers = PCRS
+) -> Iterator[Problem]:
+    """What ``rules`` find wrong with the replayed ``events``, in the order of the log."""
+    extended = [event for event in events if event.kind != EV_NO_ACTION]
+    yield from _BootCheck(rules, registers).problems(extended)
+
+
 class _Subject(msgspec.Struct, frozen=True):
     """An event and what is known of it beside its bytes."""
 
@@ -96,37 +114,123 @@ class _Subject(msgspec.Struct, frozen=True):
         return f"PCR {self.event.pcr} {boot_events.type_name(self.event.kind)}{what}"
 
 
-def check_boot(events: Sequence[BootEvent], rules: BootRules) -> Iterator[Problem]:
-    """What ``rules`` find wrong with the replayed ``events``, in the order of the log."""
-    extended = [event for event in events if event.kind != EV_NO_ACTION]
-    met: set[BootRule] = set()
-    for subject in _subjects(extended, rules):
-        yield from _judge(subject, rules, met)
-    for rule in rules.events:
-        if rule not in met and not rule.optional:
-            name = f" {rule.name}" if rule.name else ""
-            yield Problem("boot.event.missing", f"no event PCR {rule.pcr} {rule.type}{name}")
-    yield from _check_separators(extended, rules)
-    if rules.secure_boot:
-        yield from _check_secure_boot(extended)
+class _BootCheck:
+    """Holds the events of one boot against rules."""
+
+    def __init__(self, rules: BootRules, registers: Registers) -> None:
+        self._rules = rules
+        self._registers = registers
+        self._bank = registers.bank
+        self._accepted = [rule.accepted(self._bank) for rule in rules.events]
+        self._met = [False] * len(rules.events)
+
+    def problems(self, events: Sequence[BootEvent]) -> Iterator[Problem]:
+        for subject in self._subjects(events):
+            yield from self._judge(subject)
+        for rule, met in zip(self._rules.events, self._met, strict=True):
+            if not met and not rule.optional:
+                name = f" {rule.name}" if rule.name else ""
+                yield Problem("boot.event.missing", f"no event PCR {rule.pcr} {rule.type}{name}")
+        yield from self._check_separators(events)
+        if self._rules.secure_boot:
+            yield from self._check_secure_boot(events)
+
+    def _digest(self, event: BootEvent) -> bytes:
+        return event.digests.get(self._bank.algorithm, b"")
+
+    def _subjects(self, events: Sequence[BootEvent]) -> Iterator[_Subject]:
+        """The events with their names. The announcement of a section is part of the section."""
+        announced: dict[int, str] = {}
+        sections = {
+            boot_events.digest_of_section(rule.name, self._bank): rule.name
+            for rule in self._rules.events
+            if rule.name and EVENT_TYPES[rule.type] == boot_events.EV_IPL
+        }
+        for event in events:
+            section = announced.pop(event.pcr, None)
+            if section is not None:
+                yield _Subject(event, (section,))
+            elif event.kind == boot_events.EV_IPL and self._digest(event) in sections:
+                announced[event.pcr] = sections[self._digest(event)]
+            else:
+                yield _named(event)
+
+    def _judge(self, subject: _Subject) -> Iterator[Problem]:
+        event = subject.event
+        hashed = event.kind in boot_events.HASHED_DATA
+        if hashed and not boot_events.is_of_its_data(event, self._bank):
+            yield Problem("boot.event.data", f"{subject}: its digest is not of its data")
+            return
+        named = [n for n, rule in enumerate(self._rules.events) if _is_about(rule, subject)]
+        good = [n for n in named if self._accepts(n, subject)]
+        for number in good:
+            self._met[number] = True
+        digest = self._digest(event).hex()
+        if not named and event.kind == EV_SEPARATOR and event.pcr in self._rules.separators:
+            return
+        if not named:
+            yield Problem("boot.event.unknown", f"{subject} {digest}: no rule describes it")
+        elif not good and any(self._rules.events[n].value is not None for n in named):
+            value = subject.variable.value.hex() if subject.variable else ""
+            yield Problem("boot.event.value", f"{subject} is {value[:64] or 'empty'}")
+        elif not good:
+            yield Problem("boot.event.digest", f"{subject} has digest {digest}")
+
+    def _accepts(self, number: int, subject: _Subject) -> bool:
+        rule, accepted = self._rules.events[number], self._accepted[number]
+        value = subject.variable.value if subject.variable else None
+        if rule.value is not None and rule.value != value:
+            return False
+        return not accepted or self._digest(subject.event) in accepted
+
+    def _check_separators(self, events: Sequence[BootEvent]) -> Iterator[Problem]:
+        for pcr in self._rules.separators:
+            found = [event for event in events if (event.pcr, event.kind) == (pcr, EV_SEPARATOR)]
+            if not found:
+                yield Problem("boot.separator.missing", f"PCR {pcr} has no separator")
+            elif len(found) > 1 and not self._registers.several:
+                yield Problem("boot.separator.repeated", f"PCR {pcr} has {len(found)} separators")
+            for event in found:
+                if event.data not in _SEPARATORS:
+                    what = event.data[:16].hex() or "empty"
+                    yield Problem("boot.separator.value", f"PCR {pcr}: the separator is {what}")
+
+    def _check_secure_boot(self, events: Sequence[BootEvent]) -> Iterator[Problem]:
+        """By digest alone: the operating system can extend the register, but after a separator."""
+        pcr, separated = self._registers.secure_boot, set(map(self._bank.hash, _SEPARATORS))
+        on, *off = (
+            self._bank.hash(boot_events.variable_data("SecureBoot", _GLOBAL_VARIABLES, value))
+            for value in (b"\x01", b"\x00", b"")
+        )
+        digests = [self._digest(event) for event in events if event.pcr == pcr]
+        end = next((n for n, digest in enumerate(digests) if digest in separated), 0)
+        if any(digest in off for digest in digests):
+            yield Problem("boot.secure_boot", "Secure Boot is off")
+        elif on not in digests[:end]:
+            yield Problem("boot.secure_boot", f"PCR {pcr} doesn't say that Secure Boot is on")
 
 
-def _subjects(events: Sequence[BootEvent], rules: BootRules) -> Iterator[_Subject]:
-    """The events with their names. The announcement of a section is part of the section."""
-    announced: dict[int, str] = {}
-    sections = {
-        boot_events.digest_of_section(rule.name): rule.name
-        for rule in rules.events
-        if rule.name and EVENT_TYPES[rule.type] == boot_events.EV_IPL
-    }
-    for event in events:
-        section = announced.pop(event.pcr, None)
-        if section is not None:
-            yield _Subject(event, (section,))
-        elif event.kind == boot_events.EV_IPL and event.digests[ALG_SHA256] in sections:
-            announced[event.pcr] = sections[event.digests[ALG_SHA256]]
-        else:
-            yield _named(event)
+def check_ccel(
+    log: bytes, reported: Sequence[bytes], rules: BootRules | None = None
+) -> list[Problem]:
+    """Hold a CC event log against the RTMRs of a TDX report whose signature was verified.
+
+    ``rules`` name registers (1 is RTMR 0) where they say PCR, and digests are SHA-384. Empty if the
+    log explains all four registers and the rules hold.
+    """
+    try:
+        events, replayed = ccel.parse(log), ccel.replay(log)
+    except ParseError as error:
+        return [Problem("boot.log.format", str(error))]
+    if len(reported) != len(replayed):
+        what = f"{len(reported)} registers reported, expected {len(replayed)}"
+        return [Problem("boot.replay.mismatch", what)]
+    found = [
+        Problem("boot.replay.mismatch", f"RTMR {n}: the log leads to {value.hex()}")
+        for n, value in enumerate(replayed)
+        if value != reported[n]
+    ]
+    return found + list(check_boot(events, rules, RTMRS) if rules else ())
 
 
 def _named(event: BootEvent) -> _Subject:
@@ -143,58 +247,7 @@ def _named(event: BootEvent) -> _Subject:
     return _Subject(event)
 
 
-def _judge(subject: _Subject, rules: BootRules, met: set[BootRule]) -> Iterator[Problem]:
-    event = subject.event
-    if event.kind in boot_events.HASHED_DATA and not boot_events.is_of_its_data(event):
-        yield Problem("boot.event.data", f"{subject}: its digest is not of its data")
-        return
-    named = [rule for rule in rules.events if _is_about(rule, subject)]
-    good = [rule for rule in named if _accepts(rule, subject)]
-    met.update(good)
-    digest = event.digests[ALG_SHA256].hex()
-    if not named and event.kind == EV_SEPARATOR and event.pcr in rules.separators:
-        return
-    if not named:
-        yield Problem("boot.event.unknown", f"{subject} {digest}: no rule describes it")
-    elif not good and any(rule.value is not None for rule in named):
-        value = subject.variable.value.hex() if subject.variable else ""
-        yield Problem("boot.event.value", f"{subject} is {value[:64] or 'empty'}")
-    elif not good:
-        yield Problem("boot.event.digest", f"{subject} has digest {digest}")
-
-
 def _is_about(rule: BootRule, subject: _Subject) -> bool:
     event = subject.event
     same = (rule.pcr, EVENT_TYPES[rule.type]) == (event.pcr, event.kind)
     return same and (not rule.name or rule.name in subject.names)
-
-
-def _accepts(rule: BootRule, subject: _Subject) -> bool:
-    value = subject.variable.value if subject.variable else None
-    if rule.value is not None and rule.value != value:
-        return False
-    accepted = rule.accepted
-    return not accepted or subject.event.digests[ALG_SHA256] in accepted
-
-
-def _check_separators(events: Sequence[BootEvent], rules: BootRules) -> Iterator[Problem]:
-    for pcr in rules.separators:
-        found = [event for event in events if (event.pcr, event.kind) == (pcr, EV_SEPARATOR)]
-        if not found:
-            yield Problem("boot.separator.missing", f"PCR {pcr} has no separator")
-        elif len(found) > 1:
-            yield Problem("boot.separator.repeated", f"PCR {pcr} has {len(found)} separators")
-        for event in found:
-            if event.data not in _SEPARATORS:
-                what = event.data[:16].hex() or "empty"
-                yield Problem("boot.separator.value", f"PCR {pcr}: the separator is {what}")
-
-
-def _check_secure_boot(events: Sequence[BootEvent]) -> Iterator[Problem]:
-    """By digest alone: the operating system can extend PCR 7, too, but only after the separator."""
-    digests = [event.digests[ALG_SHA256] for event in events if event.pcr == 7]
-    end = next((n for n, digest in enumerate(digests) if digest in _SEPARATED), 0)
-    if any(digest in _SECURE_BOOT_OFF for digest in digests):
-        yield Problem("boot.secure_boot", "Secure Boot is off")
-    elif _SECURE_BOOT_ON not in digests[:end]:
-        yield Problem("boot.secure_boot", "PCR 7 doesn't say that Secure Boot is on")

@@ -193,8 +193,6 @@ def test_ccel_replays_as_in_tpm2_eventlog(tmp_path: Path) -> None:
     assert expected.keys() == {1, 2, 3}
     registers = ccel.replay(CCEL)
     assert registers == (*(expected[n] for n in (1, 2, 3)), bytes(48))
-    assert ccel.mismatches(CCEL, registers) == []
-    assert ccel.mismatches(CCEL, (*registers[:1], bytes(48), *registers[2:])) == [1]
 
 
 def test_ccel_of_a_register_that_no_guest_extends() -> None:
@@ -203,5 +201,3 @@ def test_ccel_of_a_register_that_no_guest_extends() -> None:
             ccel.replay(header([SHA384], 1) + event(register, CRTM, b"a", [SHA384]))
     with pytest.raises(ParseError, match="no sha384 digest"):
         ccel.replay(header([SHA256], 1) + event(1, CRTM, b"a", [SHA256]))
-    with pytest.raises(ParseError, match="1 registers reported"):
-        ccel.mismatches(CCEL, (bytes(48),))

@@ -12,15 +12,15 @@ import pytest
 
 from harness.framework.errors import PolicyError
 from harness.framework.evidence import boot_event_log, boot_events, ccel
-from harness.framework.evidence.boot_event_log import BootEvent
 from harness.framework.verify import BootRule, BootRules, encode_policy, load_policy
-from harness.framework.verify.boot_rules import check_boot
+from harness.framework.verify.boot_rules import check_boot, check_ccel
 
 from .boot_logs import (
     ACTION,
     APPLICATION,
     CRTM,
     DRIVER_CONFIG,
+    EVENT_TAG,
     GLOBAL,
     GPT,
     IPL,
@@ -186,20 +186,71 @@ def test_separators_and_secure_boot_are_asked_for_by_default() -> None:
     assert found([], BootRules(secure_boot=False, separators=())) == []
 
 
-def test_real_ovmf_events_have_the_digests_and_names_that_rules_rely_on() -> None:
-    """The vector's digests are SHA-384; the events' data and what of them is hashed are real."""
-    events = [
-        BootEvent(e.pcr, e.kind, {0xB: sha(e.data)}, e.data)
-        for e in ccel.parse(CCEL.read_bytes())[1:]
-        if hashlib.sha384(e.data).digest() == e.digests[0xC]
-    ]
-    names = [boot_events.parse_variable(e.data).name for e in events if e.kind == DRIVER_CONFIG]
-    assert names == ["SecureBoot", "PK", "KEK", "db", "dbx"]
-    boot_order = next(e for e in ccel.parse(CCEL.read_bytes()) if e.kind == VARIABLE_BOOT)
-    value = boot_events.parse_variable(boot_order.data).value
-    assert hashlib.sha384(value).digest() == boot_order.digests[0xC]
-    [problem] = [p for p in check_boot(events, BootRules(separators=())) if p.id == OFF]
-    assert "Secure Boot is on" in problem.detail  # OVMF measures it into PCR 7, TDX into RTMR 0
+def ccel_rules() -> BootRules:
+    """What the recorded TD booted, by the digests of its images and tables."""
+    events = ccel.parse(CCEL.read_bytes())
+    kinds = {0x8000000B, 0x8000000A, 0xA, APPLICATION, EVENT_TAG}
+    images = {
+        (event.pcr, event.kind): tuple(
+            e.digests[0xC] for e in events if (e.pcr, e.kind) == (event.pcr, event.kind)
+        )
+        for event in events
+        if event.kind in kinds
+    }
+    configs = (("SecureBoot", GLOBAL), ("PK", GLOBAL), ("KEK", GLOBAL), ("db", DB_GUID),
+               ("dbx", DB_GUID))  # fmt: skip
+    actions = ("Calling EFI Application from Boot Option", "Exit Boot Services Invocation",
+               "Exit Boot Services Returned with Success")  # fmt: skip
+    return BootRules(
+        events=(
+            *(
+                BootRule(register, boot_events.type_name(kind), digests=digests)
+                for (register, kind), digests in images.items()
+            ),
+            *(
+                BootRule(1, "EV_EFI_VARIABLE_DRIVER_CONFIG", f"{name}-{guid}", value=b"")
+                for name, guid in configs
+            ),
+            BootRule(1, "EV_EFI_VARIABLE_BOOT", "BootOrder", value=b"\0\0"),
+            BootRule(1, "EV_EFI_VARIABLE_BOOT", "Boot0000", any=True),
+            BootRule(2, "EV_EFI_ACTION", texts=actions),
+        ),
+        secure_boot=False,
+        separators=(1,),
+    )
+
+
+@pytest.mark.oracle
+def test_a_real_ccel_is_judged_by_event_against_its_registers() -> None:
+    log = CCEL.read_bytes()
+    registers = ccel.replay(log)
+    assert check_ccel(log, registers, ccel_rules()) == []
+    assert check_ccel(log, registers) == []
+    wrong = (*registers[:1], bytes(48), *registers[2:])
+    [problem] = check_ccel(log, wrong)
+    assert (problem.id, problem.detail[:6]) == ("boot.replay.mismatch", "RTMR 1")
+    assert [p.id for p in check_ccel(log, registers[:3])] == ["boot.replay.mismatch"]
+    assert [p.id for p in check_ccel(log[:100], registers)] == ["boot.log.format"]
+
+
+def test_rules_for_a_ccel_name_what_is_wrong() -> None:
+    log, rules = CCEL.read_bytes(), ccel_rules()
+    registers = ccel.replay(log)
+
+    def named(**changes: object) -> list[tuple[str, str]]:
+        other = msgspec.structs.replace(rules, **changes)
+        return [(p.id, p.detail) for p in check_ccel(log, registers, other)]
+
+    assert named(secure_boot=True) == [(OFF, "Secure Boot is off")]
+    assert named(separators=(1, 2)) == [("boot.separator.missing", "PCR 2 has no separator")]
+    fewer = tuple(r for r in rules.events if r.type != "EV_EFI_BOOT_SERVICES_APPLICATION")
+    [(failure, detail)] = named(events=fewer)
+    assert failure == UNKNOWN
+    assert detail.startswith("PCR 2 EV_EFI_BOOT_SERVICES_APPLICATION ")
+    # An order of boot that the register wasn't told of.
+    at = log.index("BootOrder".encode("utf-16-le"))
+    changed = log[: at + 18] + b"\1" + log[at + 19 :]
+    assert [p.id for p in check_ccel(changed, registers, rules)] == [DATA, MISSING]
 
 
 COMMAND_LINE = " console=ttyS0 console=tty0 efi=debug "
