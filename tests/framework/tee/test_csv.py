@@ -117,7 +117,7 @@ def coco_page() -> bytes:
     page += struct.pack("<IBBHII", *head, public["usage"], public["algo"])
     key = public["key"]
     page += struct.pack("<I", key["g"]) + bytes(key["x"] + key["y"])
-    page += struct.pack("<H", data["uid_size"]) + bytes(pek["body"]["user_id"] + pek["body"]["sid"])
+    page += struct.pack("<H", data["uid_size"]) + bytes(data["user_id"] + data["sid"])
     page += bytes(data["reserved2"])
     for slot in pek["sigs"]:
         signature = slot["signature"]["r"] + slot["signature"]["s"] + slot["_reserved"]
