@@ -15,8 +15,15 @@ _MAX_DEPTH = 8
 _MAX_ITEMS = 8192
 _UINT, _BYTES, _TEXT, _ARRAY, _MAP, _SPECIAL = 0, 2, 3, 4, 5, 7
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
-# The argument's width by additional information; 28 to 31 (reserved, indefinite) stay refused.
-_WIDTHS = {24: (">B", 1), 25: (">H", 2), 26: (">I", 4), 27: (">Q", 8)}
+# The argument's width by additional information, and the least that isn't shorter in another; 28
+# to 31 (reserved, indefinite) stay refused.
+_WIDTHS = {
+    24: (">B", 1, 24),
+    25: (">H", 2, 1 << 8),
+    26: (">I", 4, 1 << 16),
+    27: (">Q", 8, 1 << 32),
+}
+_NOT_CANONICAL = "not in canonical form (shortest lengths, sorted unique keys)"
 
 
 def encode(value: object) -> bytes:
@@ -37,8 +44,6 @@ def decode(data: bytes, max_size: int) -> object:
     value, end = _item(data, 0, 0, [_MAX_ITEMS])
     if end != len(data):
         raise ParseError("CBOR", f"{len(data) - end} bytes follow the item at offset {end}")
-    if encode(value) != data:
-        raise ParseError("CBOR", "not in canonical form (shortest lengths, sorted unique keys)")
     return value
 
 
@@ -86,11 +91,13 @@ def _head(data: bytes, at: int) -> tuple[int, int, int]:
         raise ParseError("CBOR", f"type byte 0x{first:02x} at offset {at} is not used in evidence")
     if info < 24:
         return major, info, at + 1
-    form, width = _WIDTHS[info]
+    form, width, least = _WIDTHS[info]
     try:
         (argument,) = struct.unpack_from(form, data, at + 1)
     except struct.error:
         raise ParseError("CBOR", f"truncated at offset {at}") from None
+    if argument < least:
+        raise ParseError("CBOR", f"{_NOT_CANONICAL} at offset {at}")
     return major, argument, at + 1 + width
 
 
@@ -101,8 +108,14 @@ def _map(
         raise ParseError("CBOR", f"map of {count} entries at offset {at} is beyond the end")
     _spend(left, 2 * count, at)
     result: dict[object, object] = {}
+    before = (0, b"")
     for _ in range(count):
+        start = at
         key, at = _item(data, at, depth + 1, left)
+        # As `encode` sorts them: shorter ones first.
+        before, last = (at - start, data[start:at]), before
+        if before <= last:
+            raise ParseError("CBOR", f"{_NOT_CANONICAL} at offset {start}")
         if not isinstance(key, int | str) or isinstance(key, bool):
             raise ParseError("CBOR", f"map key before offset {at} is neither text nor an integer")
         result[key], at = _item(data, at, depth + 1, left)

@@ -44,7 +44,7 @@ class AllowedFiles:
     ) -> None:
         """``templates``: those of PLAIN_TEMPLATES in which an entry may name a file."""
         ffi, lib = native().ffi, native().lib
-        items = [item for path, digests in files.items() for item in _items(path, digests)]
+        items = _items(files)
         # The table refers to these bytes.
         self._items = b"".join(items)
         made = lib.ima_files_new(ffi.from_buffer(self._items), len(self._items), len(items))
@@ -106,15 +106,18 @@ def _made(pointer: Any) -> Any:
     return pointer
 
 
-def _items(path: str, digests: Iterable[bytes]) -> list[bytes]:
-    """For each digest: size, digest, sized path, as in an entry's template data."""
-    try:
-        name = path.encode("utf-8", "surrogateescape") + b"\0"
-    except UnicodeEncodeError:
-        return []  # no entry's path reads so
-    size = _DIGEST_BYTES + 4 + len(name)
-    return [
-        _SIZES.pack(size, digest, len(name)) + name
-        for digest in digests
-        if len(digest) == _DIGEST_BYTES
-    ]
+def _items(files: Mapping[str, Iterable[bytes]]) -> list[bytes]:
+    """For each digest: size, digest and sized path, as they stand in an entry's template data."""
+    pack, items = _SIZES.pack, []
+    for path, digests in files.items():
+        try:
+            name = path.encode("utf-8", "surrogateescape") + b"\0"
+        except UnicodeEncodeError:
+            continue  # no entry's path reads so
+        size = len(name)
+        items += [
+            pack(_DIGEST_BYTES + 4 + size, digest, size) + name
+            for digest in digests
+            if len(digest) == _DIGEST_BYTES
+        ]
+    return items

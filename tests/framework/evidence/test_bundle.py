@@ -163,3 +163,35 @@ def test_extension_values_round_trip_and_refuse_noise() -> None:
     for decode in (binding.decode_launch_binding, binding.decode_host_binding):
         with pytest.raises(ParseError):
             decode(b"\xa0")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2**64 - 1) | st.binary(max_size=300) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.integers(0, 2**33) | st.text(max_size=30), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES, st.data())
+def test_exactly_the_canonical_form_is_decoded(value: object, data: st.DataObject) -> None:
+    wire = cbor.encode(value)
+    assert cbor.decode(wire, 1 << 20) == value
+    changed = bytearray(wire)
+    changed[data.draw(st.integers(0, len(wire) - 1))] ^= data.draw(st.integers(1, 255))
+    cut = changed[data.draw(st.integers(0, 2)) :] + data.draw(st.binary(max_size=3))
+    with contextlib.suppress(ParseError):
+        assert cbor.encode(cbor.decode(bytes(cut), 1 << 20)) == cut
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [b"\x18\x17", b"\x19\0\xff", b"\x1a\0\0\xff\xff", b"\x1b" + bytes(4) + b"\xff" * 4,
+     b"\x58\1x", b"\xa2\2\0\1\0", b"\xa2\1\0\1\0", b"\xa2\x62aa\0\x61b\0", b"\xb8\1\1\0"],
+)  # fmt: skip
+def test_longer_heads_and_unsorted_or_doubled_keys_are_refused(wire: bytes) -> None:
+    with pytest.raises(ParseError, match="canonical"):
+        cbor.decode(wire, 100)
