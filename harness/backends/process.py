@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.backends.missing import require_nothing
+from harness.backends.provisioned import provisioned
 from harness.backends.trial_process import TrialProcess
-from harness.framework.errors import FrameworkError
-from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
 from harness.model.scenario import Scenario
 from harness.workloads.trial_main import TrialJob
 from harness.workloads.turns import conduct
 
 _BASELINE_KIND = "software-tpm"
-_COMPLETE = "complete"
 _MODULE = "harness.workloads.trial_main"
 
 EMULATED: tuple[dict[str, str], ...] = (
@@ -71,13 +69,7 @@ class ProcessBackend:
         from harness.framework.vtpm import isolation
 
         self._isolation = str(isolation.available())
-        host = workdir / "host"
-        # The mark is made last: what a killed run left half done is made again.
-        if not (host / _COMPLETE).exists():
-            shutil.rmtree(host, ignore_errors=True)
-            _provision(host)
-            (host / _COMPLETE).touch()
-        self._host = host
+        self._host = provisioned(workdir / "host")
 
     def provenance(self) -> dict[str, object]:
         """What is emulated, and the isolation of the vTPM service."""
@@ -123,12 +115,3 @@ class ProcessBackend:
 
 def _needs_host(scenario: Scenario) -> bool:
     return any(arm.kind != _BASELINE_KIND for arm in scenario.arms)
-
-
-def _provision(host: Path) -> None:
-    from harness.framework.host.platform import HostPlatform
-
-    try:
-        HostPlatform.provision(host)
-    except (FrameworkError, OSError) as error:
-        raise EnvironmentError_(f"the host platform cannot be provisioned: {error}") from error

@@ -11,13 +11,12 @@ import msgspec
 from harness.backends.guest_files import Artifacts, GuestJob
 from harness.backends.guest_prepare import Needs, build_artifacts, needs_of
 from harness.backends.missing import require_nothing
+from harness.backends.provisioned import provisioned
 from harness.backends.trial_process import TrialProcess, run_side_by_side
-from harness.framework.errors import FrameworkError
 from harness.guest.cache import digest_of
 from harness.guest.machine.accelerator import qemu_version
 from harness.guest.machine.command import CPU_MODELS, PROGRAM
 from harness.guest.machine.firmware import require_firmware
-from harness.model.errors import EnvironmentError_
 from harness.model.record import TrialOutcome, TrialRequest
 from harness.model.scenario import Scenario
 from harness.scenario.kinds import runs_at_once
@@ -80,7 +79,7 @@ class QemuBackend:
         self._needs = needs_of(scenario)
         artifacts = build_artifacts(self._needs, workdir, _boot)
         if self._needs.framework:
-            artifacts = msgspec.structs.replace(artifacts, host=str(_provisioned(workdir / "host")))
+            artifacts = msgspec.structs.replace(artifacts, host=str(provisioned(workdir / "host")))
         self._artifacts = artifacts
 
     def provenance(self) -> dict[str, object]:
@@ -134,14 +133,3 @@ def _boot(request: TrialRequest, artifacts: Artifacts) -> TrialOutcome:
     """Run one trial outside of a block."""
     starter = partial(_started, request, artifacts)
     return run_side_by_side([starter], 1, request.workload.timeout_s + _AROUND_S)[0]
-
-
-def _provisioned(host: Path) -> Path:
-    """The host platform that all trials of a session share."""
-    from harness.framework.host.platform import HostPlatform
-
-    try:
-        HostPlatform.provision(host)
-    except (FrameworkError, OSError) as error:
-        raise EnvironmentError_(f"the host platform cannot be provisioned: {error}") from error
-    return host

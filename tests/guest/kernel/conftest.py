@@ -1,6 +1,8 @@
 """Guests that test the kernel series: programs of this folder as /init, with a TPM or without."""
 
 import contextlib
+import dataclasses
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from .replay import Guest, read_console
 
 _HERE = Path(__file__).parent
 _LIMIT = 240  # seconds; a guest of these tests takes 3 to 15 on an idle machine
+# A bzImage of the patched tree built with debug.config; see README.md beside the series.
+_DEBUG_KERNEL = os.environ.get("ATTESTBENCH_DEBUG_KERNEL")
 
 
 class Boot(Protocol):
@@ -28,18 +32,22 @@ class Boot(Protocol):
 
 @pytest.fixture(scope="session")
 def kernels() -> Kernels:
-    return build_kernels()
+    kernels = build_kernels()
+    if not _DEBUG_KERNEL:
+        return kernels
+    return dataclasses.replace(kernels, namespaced=Path(_DEBUG_KERNEL))
 
 
 @pytest.fixture(scope="session")
 def boot(kernels: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     def run(kernel: str, program: str, arguments: str, tpm: str = "", processors: int = 1) -> Guest:
         folder = tmp_path_factory.mktemp(program)
+        memory, limit = ("2048", 10 * _LIMIT) if _DEBUG_KERNEL else ("512", _LIMIT)
         ramdisk = folder / "initrd"
         ramdisk.write_bytes(initrd.archive(_compiled(program, folder), {}))
         command: list[str | Path] = [
             *("qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", "max"),
-            *("-m", "512", "-smp", str(processors), "-nodefaults", "-display", "none"),
+            *("-m", memory, "-smp", str(processors), "-nodefaults", "-display", "none"),
             *("-serial", "stdio", "-monitor", "none", "-no-reboot"),
             *("-kernel", getattr(kernels, kernel), "-initrd", ramdisk, "-append"),
             f"console=ttyS0 loglevel=5 rootfstype=ramfs panic=-1 {arguments}",
@@ -49,10 +57,10 @@ def boot(kernels: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Boot:
                 command += ["-chardev", f"socket,id=c,path={socket}"]
                 command += ["-tpmdev", "emulator,id=t,chardev=c", "-device", f"{tpm},tpmdev=t"]
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT, check=False
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit, check=False
             )
         guest = read_console(done.stdout.decode(errors="replace"))
-        for word in ("WARNING:", "BUG:", "Call Trace", "possible circular"):
+        for word in ("WARNING:", "BUG:", "Call Trace", "KASAN", "possible circular"):
             assert word not in guest.console
         return guest
 
