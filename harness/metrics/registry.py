@@ -24,7 +24,7 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 _GUEST_WORK = {
-    "guest_boot": "from the start of the kernel to /init, its waits for timers included",
+    "guest_boot": "from the start of the kernel to a stage of the boot, waits for timers included",
     "file_measurement": "one operation on a file, by scope, operation, first or again, and size",
     "container_start": "from the making of a container to the end of its first program",
     "namespace_scale": "one operation on a measurement domain, by the number of domains",

@@ -32,7 +32,14 @@ SCOPES = {"host": "guest host", "container": "container", "second": "second cont
 MARGIN = 0.01  # what the extension may cost at most where the work is equal
 NO_MEASUREMENT = "ima-off"  # the arm without any measurement does less work, not equal work
 
-_BOOT_PARTS = {"init": "boot to the first program", "total": "boot to the end of the guest"}
+_BOOT_PARTS = {
+    "init": "boot to the first program",
+    "system": "boot to the ready guest",
+    "container": "boot to a container's first program",
+    "total": "boot to the end of the guest",
+}
+# What a container runs, the extension measures for it, and stock once for the guest.
+_BOOT_OF_EVERY_KERNEL = ("init", "system")
 _START_PARTS = {
     "start.first": "container start, new program",
     "start.again": "container start, known program",
@@ -91,7 +98,9 @@ def equal_work(metric: str, part: str) -> bool:
     parsed = file_part(part) if metric == FILES else None
     if parsed is not None and parsed.scope == "second" and not parsed.again:
         return False
-    return metric in (FILES, BOOT, APPLICATION, GROWTH)
+    if metric == BOOT:
+        return part in _BOOT_OF_EVERY_KERNEL
+    return metric in (FILES, APPLICATION, GROWTH)
 
 
 def operation_name(metric: str, part: str) -> str:

@@ -157,7 +157,7 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         0.5,
         takes_cases=True,
     ),
-    "guest_boot": _guest_kind("guest_boot", ("init",), {}, {}, 1.5),
+    "guest_boot": _guest_kind("guest_boot", ("init", "system", "container"), {}, {}, 1.5),
     "file_measurement": _guest_kind(
         "file_measurement",
         None,

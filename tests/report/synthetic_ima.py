@@ -79,6 +79,8 @@ def entries(host: int, container: int, arm: str) -> Iterator[Row]:
 def boot(arm: str) -> Iterator[Row]:
     base = 8.4e8 if arm == OFF else 8.9e8
     yield count("guest_boot", "init", base * (1.0002 if arm == PATCHED else 1), 1)
+    yield count("guest_boot", "system", base * 1.1, 1)
+    yield count("guest_boot", "container", base * 1.15, 1)
     yield count("guest_boot", "total", base * 1.21, 1)
     yield from entries(4, 0, arm)
 

@@ -11,7 +11,12 @@ from harness.report.figures.stack import Bar, draw, handles
 
 NAME, TITLE = "boot", "Boot of a guest"
 _PANELS = ((BOOT, "million instructions"), (BOOT_TIME, "time on the guest's clock (ms)"))
-_NAMES = {"init": "kernel, to the first program", TOTAL: "agent, to the end of the guest"}
+_NAMES = {
+    "init": "kernel, to the first program",
+    "system": "mounts, policy, images",
+    "container": "first container and its program",
+    TOTAL: "to the end of the guest",
+}
 
 
 def plot(data: Dataset) -> Plot:
