@@ -22,6 +22,7 @@ enum {
 	MAX_COUNT = 4096,
 	REPEATS = 16,			      /* uses per sample where a file is used again */
 	REPEATED_BYTES = REPEATS * 1024 * 1024, /* fewer uses of larger files */
+	LEAST_AGAIN = 8,		      /* samples, also of sizes with fewer files */
 	CONTROLS = 64,
 };
 
@@ -105,12 +106,15 @@ static void measure(const void *arguments)
 
 	repeats = repeats < 1 ? 1 : repeats > REPEATS ? REPEATS : repeats;
 	for (int again = 0; again <= 1; again++) {
-		for (long i = 0; i < m->warm + m->count; i++) {
+		long files = m->warm + m->count;
+		long samples = again && m->count < LEAST_AGAIN ? m->warm + LEAST_AGAIN : files;
+
+		for (long i = 0; i < samples; i++) {
 			uint64_t duration;
 			enum phase phase;
 			long index;
 
-			path_of(path, sizeof(path), "", i);
+			path_of(path, sizeof(path), "", i % files);
 			duration = time_of_uses(use, path, again ? repeats : 1);
 			phase = phase_of(i, m->warm, &index);
 			sample(phase, index, duration, "%s.%s.%s.%s", m->scope, m->op,

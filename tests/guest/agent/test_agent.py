@@ -37,9 +37,10 @@ def test_a_small_job_gives_its_samples_counts_and_files(boot: Boot) -> None:
     assert 0 < stages["init"] < stages["system"] < stages["container"]
     for scope in ("host", "container", "second"):
         for op in ("exec", "open", "mmap"):
-            for touch in ("first", "again"):
-                assert measured[f"{scope}.{op}.{touch}.4KiB"] == 3
-                assert measured[f"{scope}.{op}.{touch}.64KiB"] == 2
+            assert measured[f"{scope}.{op}.first.4KiB"] == 3
+            assert measured[f"{scope}.{op}.first.64KiB"] == 2
+            for size in ("4KiB", "64KiB"):
+                assert measured[f"{scope}.{op}.again.{size}"] == 8
     assert measured["control.stat"] == measured["control.getppid"] == 3
     assert measured["start.first"] == measured["start.again"] == 2
     assert all(sample.value > 0 for sample in results.samples)
