@@ -18,6 +18,7 @@ from tpm2_pytss import (
     TPMT_HA,
     TPMU_HA,
     TCTILdr,
+    TSS2_Exception,
 )
 
 from harness.framework.errors import ParseError
@@ -103,10 +104,7 @@ def pcr0_after(locality: int, extended: bytes) -> bytes:
         command += ["--ctrl", control, "--flags", "not-need-init"]
         tpm = subprocess.Popen(command)
         try:
-            while not Path(f"{socket}.ctrl").exists():
-                assert tpm.poll() is None
-                time.sleep(0.01)
-            with TCTILdr("swtpm", f"path={socket}") as tcti:
+            with connected(socket) as tcti:
                 tcti.set_locality(locality)
                 ectx = ESAPI(tcti)
                 ectx.startup(TPM2_SU.CLEAR)
@@ -118,6 +116,17 @@ def pcr0_after(locality: int, extended: bytes) -> bytes:
         finally:
             tpm.kill()
             tpm.wait()
+
+
+def connected(socket: str) -> TCTILdr:
+    """swtpm makes its sockets a moment before it listens on them."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return TCTILdr("swtpm", f"path={socket}")
+        except TSS2_Exception:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize("locality", [1, 2, 5, 255])
