@@ -19,6 +19,7 @@ from harness.cli.common import json_option, print_json
 from harness.framework import wire
 from harness.framework.deployment import Deployment, HostPlatform
 from harness.framework.errors import FrameworkError, PolicyError
+from harness.framework.evidence.bundle import ImaPrefix
 from harness.framework.hardware_tpm.hardware_tpm import Issuer
 from harness.framework.service.client import VerifierClient, accepted
 from harness.framework.tpm.keys import AkKind
@@ -141,7 +142,7 @@ def _attest_to(
     ca, result_key = trusted
     with one_line():
         client = VerifierClient(url, ca, _read(result_key))
-        claims = client.attest(instance, lambda nonce: _evidence(directory, instance, nonce))
+        claims = client.attest(instance, lambda *asked: _evidence(directory, instance, *asked))
     pod = claims["submods"]["vtpm"]
     if as_json:
         print_json(claims)
@@ -155,9 +156,12 @@ def _attest_to(
     raise RejectedError(f"{url}: rejected: {'; '.join(pod['attestbench.failures'])}")
 
 
-def _evidence(directory: Path, instance: str, nonce: bytes) -> bytes:
+def _evidence(
+    directory: Path, instance: str, nonce: bytes, prefix: ImaPrefix | None = None
+) -> bytes:
+    known = [prefix.entries, prefix.pcr] if prefix else None
     with one_line(), _pods(directory) as stream:
-        request = {"op": "attest", "instance": instance, "nonce": nonce}
+        request = {"op": "attest", "instance": instance, "nonce": nonce, "prefix": known}
         evidence = wire.request(stream, request)["evidence"]
     assert isinstance(evidence, bytes)
     return evidence

@@ -6,7 +6,13 @@ from typing import Any
 from tpm2_pytss import ESAPI
 
 from harness.framework.evidence.binding import quote_qualifier
-from harness.framework.evidence.bundle import EVIDENCE_VERSION, Evidence, Quote, encode_evidence
+from harness.framework.evidence.bundle import (
+    EVIDENCE_VERSION,
+    PARTIAL_VERSION,
+    Evidence,
+    Quote,
+    encode_evidence,
+)
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import TpmKey
 
@@ -54,7 +60,7 @@ def assemble(
     boot_log, ima_log = logs
     return encode_evidence(
         Evidence(
-            version=EVIDENCE_VERSION,
+            version=PARTIAL_VERSION if proofs.get("ima_prefix") else EVIDENCE_VERSION,
             nonce=nonce,
             ak_public=ak_public,
             quote=quote,

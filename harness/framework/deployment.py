@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 from harness.framework import wire
 from harness.framework.errors import FrameworkError
 from harness.framework.evidence import binding
-from harness.framework.evidence.bundle import Quote, TeeEvidence
+from harness.framework.evidence.bundle import ImaPrefix, Quote, TeeEvidence
 from harness.framework.hardware_tpm.hardware_tpm import Issuer
 from harness.framework.host.platform import (
     HostPlatform,
@@ -229,12 +229,16 @@ class Deployment:
         return TeeEvidence(tee="csv", report=self._device.report(data), certificates=self._hsk_cek)
 
     def extras(
-        self, nonce: bytes, attest: bytes, logs: tuple[bytes, bytes]
+        self,
+        nonce: bytes,
+        attest: bytes,
+        logs: tuple[bytes, bytes],
+        prefix: ImaPrefix | None = None,
     ) -> tuple[TeeEvidence | None, Quote | None]:
         """What the ablation arms add to each attestation: a fresh report, the host's own quote."""
         fresh = deep = None
         if self._fresh_report:
-            digests = (sha256(log).digest() for log in logs)
+            digests = sha256(logs[0]).digest(), binding.ima_log_digest(logs[1], prefix)
             fresh = self._report(binding.fresh_report_data(nonce, attest, *digests))
         if self._deep_quote:
             qualifier = binding.deep_quote_qualifier(nonce, attest)

@@ -9,6 +9,8 @@ from typing import Any
 from harness.framework import wire
 from harness.framework.deployment import FrameworkPod, TrustMaterial
 from harness.framework.errors import FrameworkError
+from harness.framework.evidence import ima_prefix
+from harness.framework.evidence.bundle import ImaPrefix
 from harness.framework.tpm.tcti import read_message
 from harness.framework.verify import Policy
 from harness.workloads.attestation import extend_logs, reference_values
@@ -21,8 +23,9 @@ _IMA_ENTRIES = 25
 class PodHost:
     """Extends generated logs into each pod's vTPM, then answers local requests.
 
-    A request is ``{"op": "attest", instance, nonce}``, or ``{"op": "tpm", instance}``, after which
-    the stream carries TPM commands.
+    A request is ``{"op": "attest", instance, nonce, prefix}``, where ``prefix`` is what a verifier
+    knows of the IMA log (entries, PCR 10) or None, or ``{"op": "tpm", instance}``, after which the
+    stream carries TPM commands.
     """
 
     def __init__(self, path: Path, pods: dict[str, FrameworkPod]) -> None:
@@ -60,8 +63,10 @@ class PodHost:
             raise FrameworkError(f"no pod {name!r}; served are {', '.join(self._pods)}")
         pod, lock = self._pods[name], self._locks[name]
         if message["op"] == "attest":
+            known = message["prefix"] and ImaPrefix(*message["prefix"])
+            ima_log, prefix = ima_prefix.cut(self.logs[1].binary, known or None)
             with lock:
-                evidence = pod.attest(message["nonce"], self.logs[0].log, self.logs[1].binary)
+                evidence = pod.attest(message["nonce"], self.logs[0].log, ima_log, prefix=prefix)
             wire.send(stream, {"evidence": evidence})
             return
         while command := read_message(stream):

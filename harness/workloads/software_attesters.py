@@ -4,6 +4,7 @@ For load on a verifier, and for attackers that a TPM would not obey (a clock set
 key). The evidence is of the real form, with the software secure processor behind it.
 """
 
+import copy
 import datetime
 import hashlib
 import secrets
@@ -17,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from harness.framework import attester
-from harness.framework.evidence import binding, bundle
-from harness.framework.evidence.bundle import LaunchClaims, Quote, TeeEvidence
+from harness.framework.evidence import binding, bundle, ima_prefix
+from harness.framework.evidence.bundle import ImaPrefix, LaunchClaims, Quote, TeeEvidence
+from harness.framework.evidence.ima_log import parse_entry
 from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
 from harness.framework.verify import Policy, TeeRoot
 from harness.workloads.attestation import reference_values
@@ -101,6 +103,19 @@ class SoftwareFleet:
         }  # fmt: skip
         return SoftwareAttester(self, instance, key, public, proofs)
 
+    def forked(self, attester: "SoftwareAttester", entries: int) -> "SoftwareAttester":
+        """A copy of ``attester``; after ``entries`` it measured the files in another order."""
+        fork = copy.copy(self)
+        log, parts, at = self.ima.binary, [], 0
+        while at < len(log):
+            _, end = parse_entry(log, at)
+            parts.append(log[at:end])
+            at = end
+        order = [*range(entries), *reversed(range(entries, self.entries))]
+        hashes = tuple(self.ima.template_hashes_sha256[number] for number in order)
+        fork.ima = ImaLog(b"".join(parts[number] for number in order), hashes, self.ima.allowed)
+        return attester.on(fork)
+
 
 class SoftwareAttester:
     """One instance. Nothing stops it from telling any clock, and any part of the log."""
@@ -120,13 +135,28 @@ class SoftwareAttester:
         self._firmware = {p: v for p, v in pcrs_after(fleet.boot.extends).items() if p < _IMA_PCR}
         self._pcrs: dict[int, dict[int, bytes]] = {}
 
-    def evidence(self, nonce: bytes, at: Clock = _START, entries: int | None = None) -> bytes:
-        """Evidence in wire form; the quote covers the first ``entries`` of the IMA log (all)."""
+    def on(self, fleet: SoftwareFleet) -> "SoftwareAttester":
+        """The same key, with the logs of ``fleet``."""
+        return SoftwareAttester(fleet, self.instance, self._key, self._public, self._proofs)
+
+    def evidence(
+        self,
+        nonce: bytes,
+        at: Clock = _START,
+        entries: int | None = None,
+        prefix: ImaPrefix | None = None,
+    ) -> bytes:
+        """Evidence in wire form; the quote covers the first ``entries`` of the IMA log (all).
+
+        Of the log, ``prefix`` is left out.
+        """
         pcrs = self._quoted(self._fleet.entries if entries is None else entries)
         attest = _attest(binding.quote_qualifier(nonce), pcrs, at)
         quote = Quote(attest, _signature(self._key, attest))
-        logs = (self._fleet.boot.log, self._fleet.ima.binary)
-        return attester.assemble(nonce, self._public, quote, pcrs, logs, dict(self._proofs))
+        ima_log, prefix = ima_prefix.cut(self._fleet.ima.binary, prefix)
+        logs = (self._fleet.boot.log, ima_log)
+        proofs = {**self._proofs, "ima_prefix": prefix}
+        return attester.assemble(nonce, self._public, quote, pcrs, logs, proofs)
 
     def _quoted(self, entries: int) -> dict[int, bytes]:
         if entries not in self._pcrs:

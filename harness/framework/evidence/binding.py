@@ -8,7 +8,7 @@ import hashlib
 import msgspec
 
 from harness.framework.evidence import bundle
-from harness.framework.evidence.bundle import LaunchClaims
+from harness.framework.evidence.bundle import ImaPrefix, LaunchClaims
 
 # From UUIDs under 2.25 (X.667): no registration needed, and no clash.
 LAUNCH_OID = "2.25.151830273512905273811473562897341920518"
@@ -19,6 +19,7 @@ INSTANCE_URI_PREFIX = "urn:attestbench:vtpm:"
 _QUOTE = b"attestbench quote v1\0"
 _LAUNCH = b"attestbench launch v1\0"
 _FRESH = b"attestbench attestation report v2\0"
+_PART = b"attestbench part of an IMA log v1\0"
 _DEEP = b"attestbench deep quote v1\0"
 _CHANNEL = b"attestbench channel v1\0"
 _MAX_BINDING_SIZE = 8192
@@ -63,6 +64,12 @@ def fresh_report_data(
     """
     bound = (_sha256(nonce), _sha256(attest), boot_log_sha256, ima_log_sha256)
     return hashlib.sha512(_FRESH + b"".join(bound)).digest()
+
+
+def ima_log_digest(log: bytes, prefix: ImaPrefix | None) -> bytes:
+    """``ima_log_sha256`` of :func:`fresh_report_data`; with a prefix ``log`` is what follows it."""
+    digest = _sha256(log)
+    return digest if prefix is None else _sha256(_PART + bundle.encode(prefix) + digest)
 
 
 def deep_quote_qualifier(nonce: bytes, attest: bytes) -> bytes:

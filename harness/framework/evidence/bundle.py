@@ -8,6 +8,8 @@ from harness.framework.errors import ParseError
 from harness.framework.evidence import cbor
 
 EVIDENCE_VERSION = 1
+# With ``ima_prefix``, which version 1 doesn't have.
+PARTIAL_VERSION = 2
 MAX_EVIDENCE_SIZE = 32 * 1024 * 1024
 MIN_NONCE, MAX_NONCE = 16, 64
 
@@ -59,11 +61,20 @@ class LaunchClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nonce: _Nonce
 
 
+class ImaPrefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The beginning of an IMA log: ``entries`` that lead PCR 10 (SHA-256 bank) to ``pcr``."""
+
+    entries: Annotated[int, msgspec.Meta(ge=1, lt=2**32)]
+    pcr: _PcrValue
+
+
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that a pod sends for one challenge.
 
     ``ak_public`` is a TPMT_PUBLIC; ``pcr_values`` are of the SHA-256 bank; ``ak_certificate`` and
-    ``issuer_chain`` are DER, the leaf's issuer first, the root left out.
+    ``issuer_chain`` are DER, the leaf's issuer first, the root left out. ``version`` is
+    :data:`EVIDENCE_VERSION`, or with ``ima_prefix`` :data:`PARTIAL_VERSION`: then ``ima_log`` is
+    what follows that prefix.
     """
 
     version: int
@@ -79,6 +90,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     launch_report: TeeEvidence | None = None
     fresh_report: TeeEvidence | None = None
     deep_quote: Quote | None = None
+    ima_prefix: ImaPrefix | None = None
 
 
 def encode(value: msgspec.Struct) -> bytes:
@@ -93,30 +105,43 @@ def decode(data: bytes, kind: type[_T], max_size: int) -> _T:
         ParseError: not canonical CBOR, larger than ``max_size`` bytes, a field is missing, unknown,
             of the wrong type or beyond its limit.
     """
-    fields = cbor.decode(data, max_size)
+    return _convert(cbor.decode(data, max_size), kind, set(kind.__struct_fields__))
+
+
+def _convert(fields: object, kind: type[_T], names: set[str]) -> _T:
+    """A struct from decoded CBOR, which must have all fields of these ``names``."""
     try:
         # Without bytes as a type of their own, text would be taken for base64.
         value = msgspec.convert(fields, kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise ParseError(kind.__name__, str(error)) from None
-    if isinstance(fields, dict) and len(fields) != len(kind.__struct_fields__):
-        missing = sorted(set(kind.__struct_fields__) - set(fields))
+    if isinstance(fields, dict) and len(fields) != len(names):
+        missing = sorted(names - set(fields))
         raise ParseError(kind.__name__, f"fields {', '.join(missing)} are missing")
     return value
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
     """The wire form of ``evidence``."""
-    return encode(evidence)
+    fields = msgspec.to_builtins(evidence, builtin_types=(bytes,))
+    if evidence.ima_prefix is None:
+        del fields["ima_prefix"]
+    return cbor.encode(fields)
 
 
 def decode_evidence(data: bytes) -> Evidence:
     """Decode the wire form.
 
     Raises:
-        ParseError: as :func:`decode`, or a version other than :data:`EVIDENCE_VERSION`.
+        ParseError: as :func:`decode`, or a version that isn't known or hasn't these fields.
     """
-    evidence = decode(data, Evidence, MAX_EVIDENCE_SIZE)
-    if evidence.version != EVIDENCE_VERSION:
-        raise ParseError("Evidence", f"version {evidence.version}, expected {EVIDENCE_VERSION}")
+    fields = cbor.decode(data, MAX_EVIDENCE_SIZE)
+    partial = isinstance(fields, dict) and "ima_prefix" in fields
+    names = set(Evidence.__struct_fields__)
+    evidence = _convert(fields, Evidence, names if partial else names - {"ima_prefix"})
+    expected = PARTIAL_VERSION if partial else EVIDENCE_VERSION
+    if evidence.version != expected:
+        raise ParseError("Evidence", f"version {evidence.version}, expected {expected}")
+    if partial and evidence.ima_prefix is None:
+        raise ParseError("Evidence", "ima_prefix is null")
     return evidence

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -86,11 +86,15 @@ class Service:
             note(request, instance=asked.instance)
             issued = await _in(self._challenging, lambda: self._appraiser.challenge(asked.instance))
         metrics.CHALLENGES.inc()
-        answer = {
+        answer: dict[str, Any] = {
             "id": issued.challenge_id,
             "nonce": issued.nonce.hex(),
             "expires": issued.expires_s,
+            "ima_prefix": None,
         }
+        if issued.ima_prefix is not None:
+            known = issued.ima_prefix
+            answer["ima_prefix"] = {"entries": known.entries, "pcr": known.pcr.hex()}
         return JSONResponse(answer, 201)
 
     async def _evidence(self, request: Request) -> Response:

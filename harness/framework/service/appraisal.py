@@ -8,6 +8,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.framework.errors import FrameworkError
+from harness.framework.evidence.bundle import ImaPrefix
 from harness.framework.service.policy_file import PolicyFile
 from harness.framework.service.settings import Limits
 from harness.framework.service.store import OpenChallenge, Record, Standing, Store
@@ -37,11 +38,15 @@ class BusyError(FrameworkError):
 
 
 class Issued(NamedTuple):
-    """A challenge as its attester gets it. ``expires_s`` is in seconds since 1970."""
+    """A challenge as its attester gets it. ``expires_s`` is in seconds since 1970.
+
+    What follows ``ima_prefix`` in the IMA log is enough; None asks for the whole log.
+    """
 
     challenge_id: str
     nonce: bytes
     expires_s: float
+    ima_prefix: ImaPrefix | None
 
 
 class Answer(NamedTuple):
@@ -75,9 +80,10 @@ class Appraiser:
 
         Raises:
             BusyError: too many challenges are open.
-            StoreError: see :class:`Store`.
+            PolicyError, StoreError: see :class:`PolicyFile` and :class:`Store`.
         """
         now = time.time()
+        prefix = self._prefix(instance)
         if not 0 <= now - self._purged_s < _PURGE_S:
             self._open, self._purged_s = self._store.purge(now - self._limits.challenge_s), now
         if self._open >= self._limits.max_challenges:
@@ -86,7 +92,15 @@ class Appraiser:
         challenge_id = secrets.token_urlsafe(_ID_BYTES)
         self._store.open_challenge(challenge_id, OpenChallenge(nonce, instance, now, expires_s))
         self._open += 1
-        return Issued(challenge_id, nonce, expires_s)
+        return Issued(challenge_id, nonce, expires_s, prefix)
+
+    def _prefix(self, instance: str) -> ImaPrefix | None:
+        """What is known of the instance's list, if it was judged under the policy of today."""
+        standing = self._store.standing(instance)
+        known = standing.record.previous.known if standing and not standing.revoked else None
+        if known is None or known.policy != self._policy.current().digest:
+            return None
+        return ImaPrefix(known.end.entries, known.end.pcr)
 
     def answer(self, challenge_id: str, evidence: bytes) -> Answer:
         """Judge ``evidence``; the challenge is used up, right or wrong.
@@ -125,7 +139,8 @@ class Appraiser:
         previous = known.record.previous if known and not known.revoked else None
         challenge = Challenge(taken.nonce, taken.issued_s, taken.expires_s, previous)
         result = verify(evidence, policy, challenge, now_s, self._cache)
-        if policy.scheme == "chain" and result.accepted and result.instance != taken.instance:
+        named = policy.scheme == "chain" or result.instance
+        if result.accepted and named and result.instance != taken.instance:
             detail = f"challenge for {taken.instance!r}, certificate for {result.instance!r}"
             return _rejected(result, Failure("chain.ak.instance", detail))
         return result

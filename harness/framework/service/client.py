@@ -6,7 +6,7 @@ import json
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from cryptography.exceptions import InvalidSignature
@@ -15,10 +15,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from harness.framework.errors import FrameworkError
+from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE, ImaPrefix
 
 _TIMEOUT_S = 60.0
 _MAX_ANSWER = 1024 * 1024
-_MIN_NONCE, _MAX_NONCE = 16, 64
+
+
+Attester = Callable[[bytes, ImaPrefix | None], bytes]
+
+
+class _Given(NamedTuple):
+    challenge_id: str
+    nonce: bytes
+    ima_prefix: ImaPrefix | None
 
 
 class VerifierError(FrameworkError):
@@ -45,20 +54,27 @@ class VerifierClient:
             raise VerifierError(f"{ca}: {error.strerror or 'no certificates in PEM'}") from None
         self._key = _public_key(result_key)
 
-    def attest(self, instance: str, evidence: Callable[[bytes], bytes]) -> dict[str, Any]:
-        """The claims of the result for ``instance``; ``evidence`` answers a nonce in wire form.
+    def attest(self, instance: str, evidence: Attester) -> dict[str, Any]:
+        """The claims of the result for ``instance``.
+
+        ``evidence`` answers a nonce in wire form; of the IMA log it may leave out the prefix that
+        the verifier knows. A verifier that has forgotten it is sent the whole log.
 
         Raises:
             VerifierError: as the class says, or the result isn't signed by the pinned key or is
                 about another nonce.
         """
+        claims = self._attest(instance, evidence, whole=False)
+        return self._attest(instance, evidence, whole=True) if _forgotten(claims) else claims
+
+    def _attest(self, instance: str, evidence: Attester, *, whole: bool) -> dict[str, Any]:
         asked = json.dumps({"instance": instance}).encode()
-        challenge = _challenge(self._post("/v1/challenges", "application/json", asked))
-        path = f"/v1/challenges/{quote(challenge['id'], safe='')}/evidence"
-        nonce = bytes.fromhex(challenge["nonce"])
-        answer = self._post(path, "application/cbor", evidence(nonce))
+        given = _challenge(self._post("/v1/challenges", "application/json", asked))
+        path = f"/v1/challenges/{quote(given.challenge_id, safe='')}/evidence"
+        made = evidence(given.nonce, None if whole else given.ima_prefix)
+        answer = self._post(path, "application/cbor", made)
         claims = read_ear(answer.decode("ascii", "replace").strip(), self._key)
-        if claims.get("eat_nonce") != _base64url(nonce):
+        if claims.get("eat_nonce") != _base64url(given.nonce):
             raise VerifierError("the result is about another nonce than this challenge's")
         return claims
 
@@ -112,13 +128,22 @@ def accepted(claims: dict[str, Any]) -> bool:
     return status in ("affirming", "warning")
 
 
-def _challenge(data: bytes) -> dict[str, str]:
+def _forgotten(claims: dict[str, Any]) -> bool:
+    try:
+        failures = claims["submods"]["vtpm"]["attestbench.failures"]
+        return any(text.startswith("ima.log.start:") for text in failures)
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _challenge(data: bytes) -> _Given:
     try:
         challenge = json.loads(data)
-        nonce = bytes.fromhex(challenge["nonce"])
-        if not _MIN_NONCE <= len(nonce) <= _MAX_NONCE or not isinstance(challenge["id"], str):
+        nonce, prefix = bytes.fromhex(challenge["nonce"]), challenge["ima_prefix"]
+        if not MIN_NONCE <= len(nonce) <= MAX_NONCE or not isinstance(challenge["id"], str):
             raise ValueError
-        return {"id": challenge["id"], "nonce": challenge["nonce"]}
+        known = prefix and ImaPrefix(int(prefix["entries"]), bytes.fromhex(prefix["pcr"]))
+        return _Given(challenge["id"], nonce, known or None)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise VerifierError("the service gave no challenge of the expected form") from None
 

@@ -114,11 +114,20 @@ def _schemas() -> dict[str, Any]:
         },
         "Challenge": {
             "type": "object",
-            "required": ["id", "nonce", "expires"],
+            "required": ["id", "nonce", "expires", "ima_prefix"],
             "properties": {
                 "id": {"type": "string", "description": "for the path that takes the evidence"},
                 "nonce": {"type": "string", "description": "hex; what the evidence must answer"},
                 "expires": {"type": "number", "description": "seconds since 1970"},
+                "ima_prefix": {
+                    "type": ["object", "null"],
+                    "description": "the accepted beginning of the instance's IMA log; evidence may "
+                    "hold only what follows (its `ima_prefix` says so), or the whole log",
+                    "properties": {
+                        "entries": {"type": "integer"},
+                        "pcr": {"type": "string", "description": "hex; PCR 10 after them"},
+                    },
+                },
             },
         },
         "Problem": {

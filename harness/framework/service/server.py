@@ -27,6 +27,7 @@ from harness.framework.service.store import Store
 
 _BACKLOG = 1024
 _MAX_HEAD = 16 * 1024
+_SILENT_S = 60
 
 
 class ServiceConfig(uvicorn.Config):
@@ -47,6 +48,8 @@ class ServiceConfig(uvicorn.Config):
             proxy_headers=False,
             timeout_keep_alive=settings.limits.idle_s,
             timeout_graceful_shutdown=settings.limits.stop_s,
+            # A worker that is slow to start must not be replaced by one that starts as slowly.
+            timeout_worker_healthcheck=_SILENT_S,
             h11_max_incomplete_event_size=_MAX_HEAD,
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.certificate_key,

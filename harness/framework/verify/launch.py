@@ -166,8 +166,9 @@ def check_fresh_report(
             not (policy.require_fresh_report or relayed), "tee.fresh.missing", "no fresh TEE report"
         )
         return None
-    logs = (sha256(log).digest() for log in (evidence.boot_log, evidence.ima_log))
-    expected = binding.fresh_report_data(nonce, evidence.quote.attest, *logs)
+    boot_log = sha256(evidence.boot_log).digest()
+    ima_log = binding.ima_log_digest(evidence.ima_log, evidence.ima_prefix)
+    expected = binding.fresh_report_data(nonce, evidence.quote.attest, boot_log, ima_log)
     trust = check_tee(fresh, expected, "tee.fresh.binding", context)
     if trust is not None and launch is not None:
         new, old = trust.report, launch.tee.report

@@ -1,6 +1,7 @@
 """Replay of the boot event log and the IMA log against the quoted PCR values."""
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from hashlib import sha1, sha256
 from itertools import islice
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
 from harness.framework.verify.file_rules import FileJudge
 from harness.framework.verify.known_list import KnownList, ListEnd
+from harness.framework.verify.plain_list import ListWalk
 from harness.framework.verify.policy import Policy
 
 _MAX_REPORTED = 16
@@ -88,12 +90,14 @@ class MeasuredList(NamedTuple):
     """The quoted prefix of an IMA list: its length, 0 without a match, and its containers.
 
     ``end`` is None where the next replay can't begin there: an entry isn't acceptable, or there may
-    be containers.
+    be containers. ``continues``: whether the list goes through where it stood before, None if that
+    isn't known.
     """
 
     entries: int = 0
     containers: tuple[Container, ...] = ()
     end: ListEnd | None = None
+    continues: bool | None = None
 
 
 def replay_ima_log(
@@ -102,6 +106,7 @@ def replay_ima_log(
     events: list[BootEvent],
     context: Context,
     known: KnownList | None = None,
+    before: ListEnd | None = None,
     *,
     whole: bool = True,
 ) -> MeasuredList:
@@ -110,6 +115,7 @@ def replay_ima_log(
     ``events`` are those of the boot: a boot stub may have extended the containers' PCR before the
     kernel. ``known`` is an accepted list that this one goes on from; it makes the replay shorter
     and changes no answer. The log is ``whole`` and begins with its bytes, or is only what follows.
+    ``before`` is where the list stood when evidence was last accepted.
     """
     failures, policy = context.failures, context.policy
     aggregate = _boot_aggregate(quoted)
@@ -122,26 +128,39 @@ def replay_ima_log(
     if not failures.require(bool(log or known), "ima.log.missing", "no IMA log"):
         return MeasuredList()
     check = ContainerCheck(policy.containers) if policy.containers else None
-    files = FileJudge(policy.file_rules, known.end.keys if known else ())
+    walked = None
     try:
-        start = boot_event_log.replay(events)
-        result = _go_on(log, quoted, policy, files, known.end, whole=whole) if known else None
-        if result is None:
-            files = FileJudge(policy.file_rules)
-            other = _sha1_aggregate(events, policy)
-            result = replay_list(log, quoted, start, policy, check, None, files, other)
+        start, other = boot_event_log.replay(events), _sha1_aggregate(events, policy)
+        if check is None:
+            end = known.end if known else None
+            replay = partial(_replay_plain, log, policy, other)
+            walked = ListWalk(replay, quoted, policy.file_rules, end, before, whole).walk()
+        result = walked.result if walked else replay_list(
+            log, quoted, start, policy, check, None, None, other
+        )  # fmt: skip
     except ParseError as error:
         failures.add("ima.log.format", str(error))
         return MeasuredList()
     if not _add_failures(result, check, failures):
         return MeasuredList()
-    if check is not None:
-        return MeasuredList(result.entries, check.containers())
+    if walked is None:
+        return MeasuredList(result.entries, check.containers() if check else ())
     if result.problems or aggregate is None:
-        return MeasuredList(result.entries)
+        return MeasuredList(result.entries, continues=walked.continues)
     size = result.end if whole or known is None else known.end.size + result.end
-    end = ListEnd(aggregate, result.entries, size, quoted[IMA_PCR], files.loaded)
-    return MeasuredList(result.entries, (), end)
+    list_end = ListEnd(aggregate, result.entries, size, quoted[IMA_PCR], walked.keys)
+    return MeasuredList(result.entries, (), list_end, walked.continues)
+
+
+def _replay_plain(
+    log: bytes,
+    policy: Policy,
+    sha1_aggregate: bytes | None,
+    quoted: dict[int, bytes],
+    begin: Start | None,
+    files: FileJudge,
+) -> ImaReplay:
+    return replay_list(log, quoted, {}, policy, None, begin, files, sha1_aggregate)
 
 
 def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: FailureList) -> bool:
@@ -157,29 +176,6 @@ def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: Fai
     for problem in check.unsealed()[:_MAX_REPORTED] if check and matched else ():
         failures.add(problem.id, problem.detail)
     return matched
-
-
-def _go_on(
-    log: bytes,
-    quoted: dict[int, bytes],
-    policy: Policy,
-    files: FileJudge,
-    end: ListEnd,
-    *,
-    whole: bool,
-) -> ImaReplay | None:
-    """Replay what follows ``end``; None: the whole log's answer is another one."""
-    at = end.size if whole else 0
-    if quoted.get(IMA_PCR) == end.pcr:
-        return ImaReplay(True, end.entries, (), at)
-    begin = Start(end.entries, end.pcr, at)
-    try:
-        result = replay_list(log, quoted, {}, policy, None, begin, files)
-    except ParseError:
-        if whole:
-            return None
-        raise
-    return result if result.matched or not whole else None
 
 
 def replay_list(

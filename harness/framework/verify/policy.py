@@ -17,6 +17,7 @@ from harness.framework.verify import keylime_policy
 from harness.framework.verify.boot_rules import BootRules
 from harness.framework.verify.file_rules import FileRules
 from harness.framework.verify.keylime_policy import KeylimePolicy
+from harness.framework.verify.known_list import KnownList
 
 _MAX_POLICY_SIZE = 256 * 1024 * 1024
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
@@ -221,6 +222,7 @@ class Previous(msgspec.Struct, frozen=True):
 
     ``clock`` is the TPM's, in ms. ``ak_name``: TPM Name of its key; ``issued_s``: when that
     evidence's challenge was issued. Both are empty when they aren't known, and aren't checked then.
+    ``known`` is where its list goes on, None where it must come whole.
     """
 
     reset_count: int
@@ -229,6 +231,7 @@ class Previous(msgspec.Struct, frozen=True):
     ima_entries: int
     ak_name: bytes = b""
     issued_s: float = 0.0
+    known: KnownList | None = None
 
 
 class Challenge(msgspec.Struct, frozen=True):

@@ -10,14 +10,23 @@ from typing import NamedTuple
 
 import msgspec
 
+from harness.framework.evidence.bundle import ImaPrefix
 from harness.framework.evidence.quote import QuoteInfo
 from harness.framework.verify.failures import Failure
+from harness.framework.verify.known_list import KnownList
 from harness.framework.verify.policy import Previous
 from harness.framework.verify.result import AttestationResult
 
 # A TPM's clock may be wrong by tens of percent; one that is half again as fast is another's.
 _MAX_CLOCK_RATE = 1.5
 _CLOCK_SLACK_MS = 1000.0
+
+
+def goes_on_from(prefix: ImaPrefix, stored: KnownList | None) -> KnownList | None:
+    """``stored`` if that is the prefix that evidence goes on from."""
+    if stored is None or prefix.entries != stored.end.entries:
+        return None
+    return stored if hmac.compare_digest(prefix.pcr, stored.end.pcr) else None
 
 
 class Standing(NamedTuple):

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import bundle, tpm_public
+from harness.framework.evidence.boot_event_log import BootEvent
 from harness.framework.evidence.bundle import Evidence
 from harness.framework.evidence.memo import forgetful, hash_of
 from harness.framework.evidence.tpm_public import PublicArea
@@ -70,11 +71,7 @@ def verify(
         quotes.check_deep_quote(decoded, challenge.nonce, findings.chain, context)
     begin("replay")
     events = measurements.replay_boot_log(decoded.boot_log, decoded.pcr_values, context)
-    lists = cache.lists if cache and public else None
-    known = lists.find(policy.digest, public.name, decoded.ima_log) if lists and public else None
-    findings.ima = measurements.replay_ima_log(
-        decoded.ima_log, decoded.pcr_values, events, context, known
-    )
+    findings.ima = _replay_ima(decoded, events, challenge, public, cache, context)
     begin("policy")
     measurements.check_boot_events(events, context)
     quotes.check_nonzero(decoded.pcr_values, context)
@@ -84,9 +81,10 @@ def verify(
     if findings.fresh is not None:
         launches.check_fresh_policy(findings.fresh, context)
     _check_freshness(decoded, challenge, findings, context)
-    if lists and public and findings.ima.end and not failures.found:
+    whole = decoded.ima_prefix is None
+    if cache and whole and public and findings.ima.end and not failures.found:
         known = KnownList(policy.digest, findings.ima.end)
-        lists.keep(public.name, decoded.ima_log, known)
+        cache.lists.keep(public.name, decoded.ima_log, known)
     begin("done")
     return _result(context, findings, challenge)
 
@@ -146,6 +144,28 @@ def _check_key(
     return public
 
 
+def _replay_ima(
+    evidence: Evidence,
+    events: list[BootEvent],
+    challenge: Challenge,
+    public: PublicArea | None,
+    cache: VerificationCache | None,
+    context: Context,
+) -> MeasuredList:
+    """Replay the list, from where it is known on: what the cache saw, or the caller stored."""
+    prefix, log = evidence.ima_prefix, evidence.ima_log
+    stored = challenge.previous.known if challenge.previous else None
+    known = None
+    if prefix is not None:
+        known = progress.goes_on_from(prefix, stored)
+    elif cache is not None and public is not None:
+        known = cache.lists.find(context.policy.digest, public.name, log)
+    before = stored.end if stored else None
+    return measurements.replay_ima_log(
+        log, evidence.pcr_values, events, context, known, before, whole=prefix is None
+    )
+
+
 def _check_freshness(
     evidence: Evidence, challenge: Challenge, findings: _Findings, context: Context
 ) -> None:
@@ -168,7 +188,8 @@ def _check_freshness(
     previous = challenge.previous
     if findings.quote is None or findings.key is None or previous is None:
         return
-    now = progress.Standing(findings.key.name, findings.quote.info, findings.ima.entries)
+    ima = findings.ima
+    now = progress.Standing(findings.key.name, findings.quote.info, ima.entries, ima.continues)
     for failure in progress.check(previous, now, now_s, accept_reset=context.policy.accept_reset):
         failures.add(failure.id, failure.detail)
 
@@ -181,10 +202,10 @@ def _result(context: Context, findings: _Findings, challenge: Challenge) -> Atte
     trusted = quote is not None and quote.trusted
     state = None
     if quote is not None and findings.key is not None and not found:
-        info, name = quote.info, findings.key.name
+        info, name, end = quote.info, findings.key.name, findings.ima.end
         state = Previous(
             info.reset_count, info.restart_count, info.clock, findings.ima.entries,
-            name, challenge.issued_s,
+            name, challenge.issued_s, KnownList(context.policy.digest, end) if end else None,
         )  # fmt: skip
     return AttestationResult(
         accepted=not found,

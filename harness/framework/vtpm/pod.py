@@ -10,7 +10,7 @@ from tpm2_pytss import ESAPI
 
 from harness.framework import attester, wire
 from harness.framework.evidence import bundle
-from harness.framework.evidence.bundle import LaunchClaims, Quote, TeeEvidence
+from harness.framework.evidence.bundle import ImaPrefix, LaunchClaims, Quote, TeeEvidence
 from harness.framework.tee.csv_processor import SoftwareGuest
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import TpmKey
@@ -18,7 +18,7 @@ from harness.framework.tpm.tcti import StreamTcti
 from harness.framework.vtpm.device import TpmDevice
 
 Logs = tuple[bytes, bytes]
-Extras = Callable[[bytes, bytes, Logs], tuple[TeeEvidence | None, Quote | None]]
+Extras = Callable[[bytes, bytes, Logs, ImaPrefix | None], tuple[TeeEvidence | None, Quote | None]]
 
 
 class Launched(NamedTuple):
@@ -71,15 +71,22 @@ class FrameworkPod:
         ima_log: bytes,
         *,
         observer: Callable[[str], None] | None = None,
+        prefix: ImaPrefix | None = None,
     ) -> bytes:
-        """Evidence for ``nonce``, in wire form; ``observer`` hears each stage begin."""
+        """Evidence for ``nonce``, in wire form; ``observer`` hears each stage begin.
+
+        With ``prefix``, ``ima_log`` is only what follows it.
+        """
         logs = (boot_log, ima_log)
-        proofs = partial(self._proofs, nonce, logs)
+        proofs = partial(self._proofs, nonce, logs, prefix)
         return attester.attest(self.ectx, self.ak, nonce, logs, proofs, observer)
 
-    def _proofs(self, nonce: bytes, logs: Logs, attest: bytes) -> dict[str, Any]:
-        fresh, deep = self._extras(nonce, attest, logs)
-        return {**_proofs(self.launched), "fresh_report": fresh, "deep_quote": deep}
+    def _proofs(
+        self, nonce: bytes, logs: Logs, prefix: ImaPrefix | None, attest: bytes
+    ) -> dict[str, Any]:
+        fresh, deep = self._extras(nonce, attest, logs, prefix)
+        proofs = {**_proofs(self.launched), "fresh_report": fresh, "deep_quote": deep}
+        return {**proofs, "ima_prefix": prefix}
 
     def close(self) -> None:
         """Close the connection to the vTPM."""

@@ -13,6 +13,7 @@ from harness.framework.errors import ParseError
 from harness.framework.evidence import binding, bundle, cbor
 from harness.framework.evidence.bundle import (
     Evidence,
+    ImaPrefix,
     LaunchClaims,
     Quote,
     TeeEvidence,
@@ -45,7 +46,7 @@ def test_envelope_survives_and_a_general_decoder_reads_it() -> None:
     fields = cbor2.loads(WIRE)
     assert fields["quote"] == {"attest": b"attest", "signature": b"signature"}
     assert fields["ak_certificate"] is None
-    assert set(fields) == set(Evidence.__struct_fields__)
+    assert set(fields) == set(Evidence.__struct_fields__) - {"ima_prefix"}
 
 
 @pytest.mark.parametrize(
@@ -195,3 +196,30 @@ def test_exactly_the_canonical_form_is_decoded(value: object, data: st.DataObjec
 def test_longer_heads_and_unsorted_or_doubled_keys_are_refused(wire: bytes) -> None:
     with pytest.raises(ParseError, match="canonical"):
         cbor.decode(wire, 100)
+
+
+def test_a_part_of_the_list_is_another_version() -> None:
+    part = msgspec.structs.replace(EVIDENCE, version=2, ima_prefix=ImaPrefix(7, b"p" * 32))
+    wire = encode_evidence(part)
+    assert decode_evidence(wire) == part
+    assert cbor2.loads(wire)["ima_prefix"] == {"entries": 7, "pcr": b"p" * 32}
+    fields = cbor2.loads(wire)
+    for change, says in (
+        ({"version": 1}, "version 1, expected 2"),
+        ({"ima_prefix": None}, "ima_prefix is null"),
+        ({"ima_prefix": {"entries": 0, "pcr": b"p" * 32}}, "entries"),
+        ({"ima_prefix": {"entries": 7, "pcr": b"p" * 31}}, "pcr"),
+    ):
+        with pytest.raises(ParseError, match=says):
+            decode_evidence(cbor2.dumps({**fields, **change}, canonical=True))
+    without = {name: value for name, value in fields.items() if name != "ima_prefix"}
+    with pytest.raises(ParseError, match="version 2, expected 1"):
+        decode_evidence(cbor2.dumps(without, canonical=True))
+
+
+def test_a_report_about_a_part_is_not_one_about_a_whole_list() -> None:
+    whole = binding.ima_log_digest(b"log", None)
+    assert whole == hashlib.sha256(b"log").digest()
+    prefixes = [ImaPrefix(7, b"p" * 32), ImaPrefix(8, b"p" * 32), ImaPrefix(7, b"q" * 32)]
+    digests = {binding.ima_log_digest(b"log", prefix) for prefix in prefixes}
+    assert len(digests | {whole}) == 4

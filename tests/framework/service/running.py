@@ -92,11 +92,15 @@ class Running:
         connection.close()
         return reply
 
-    def challenge(self, instance: str) -> tuple[str, bytes]:
+    def ask(self, instance: str) -> Any:
         body = json.dumps({"instance": instance}).encode()
         reply = self.request("POST", "/v1/challenges", body, "application/json")
         assert reply.status == 201, reply
-        return reply.json["id"], bytes.fromhex(reply.json["nonce"])
+        return reply.json
+
+    def challenge(self, instance: str) -> tuple[str, bytes]:
+        given = self.ask(instance)
+        return given["id"], bytes.fromhex(given["nonce"])
 
     def answer(self, challenge_id: str, evidence: bytes) -> Reply:
         path = f"/v1/challenges/{challenge_id}/evidence"

@@ -1,5 +1,6 @@
 """Good evidence is accepted; freshness, the envelope, the plain baseline, and the cache."""
 
+import hashlib
 import struct
 
 import msgspec
@@ -16,6 +17,7 @@ from harness.framework.verify import (
     VerificationCache,
     verify,
 )
+from harness.framework.verify.known_list import KnownList, ListEnd
 
 from .world import (
     NOW,
@@ -42,7 +44,10 @@ def test_clean_evidence_is_accepted_and_says_what_it_rests_on(
     assert result.trust_kind == "emulated"
     assert result.measurement == world.guest.measurement
     assert result.ima_entries == 50
-    assert result.state == Previous(1, 0, 5000, 50, name_of(world.public), NOW - 1)
+    pcrs = b"".join(world.pcrs[pcr] for pcr in range(10))
+    end = ListEnd(hashlib.sha256(pcrs).digest(), 50, len(world.ima.binary), world.pcrs[10])
+    known = KnownList(world.policy().digest, end)
+    assert result.state == Previous(1, 0, 5000, 50, name_of(world.public), NOW - 1, known)
     assert result.host_key == world.claims.host_ak_name
 
 
