@@ -28,7 +28,11 @@ def boot(kernels: build.Kernels, tmp_path: Path) -> Boot:
     """Boots a guest with a job of these lines; ``salt`` counts its instructions."""
 
     def run(
-        *lines: str, salt: int | None = None, namespaced: bool = False, policy: str = "tcb"
+        *lines: str,
+        salt: int | None = None,
+        namespaced: bool = False,
+        policy: str = "tcb",
+        images: tuple[Path, ...] = (),
     ) -> GuestEnd:
         job = "".join(f"{line}\n" for line in lines).encode()
         initrd = tmp_path / "initrd"
@@ -40,6 +44,7 @@ def boot(kernels: build.Kernels, tmp_path: Path) -> Boot:
             initrd=initrd,
             command_line=words if salt is None else f"{words} {_COUNTED} attestbench.salt={salt}",
             salt=salt,
+            images=images,
             results=tmp_path / "results",
         )
         return run_guest(guest, _TIMEOUT_S)

@@ -70,6 +70,24 @@ def test_the_patched_kernel_keeps_a_list_per_container(boot: Boot) -> None:
     assert [content.count(b"/bin/evil\0") for content in lists] == [0, 0, 1]
 
 
+def test_a_record_names_crun_by_the_file_that_was_measured(boot: Boot) -> None:
+    # crun runs from a sealed copy in memory, which no policy measures.
+    end = boot(
+        "container_start count=1 warm=0 runtime=crun",
+        "logs",
+        salt=1,
+        namespaced=True,
+        policy="container",
+        images=(build.build_image(),),
+    )
+    assert (end.status, end.reason) == ("ok", "")
+    entries = entries_of(end.results.named("ima_log")[0])
+    crun = next(entry.digest.hex() for entry in entries if entry.path == "/image/usr/bin/crun")
+    records = [entry.extra.decode() for entry in entries if entry.path == "ns_create"]
+    assert len(records) == 2
+    assert all(record.endswith(f" manager=sha256:{crun}") for record in records)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
