@@ -44,8 +44,6 @@ class VmConfiguration(msgspec.Struct, frozen=True, rename="kebab"):
     """What the paravisor says of its VM, as far as policies ask for it."""
 
     secure_boot: bool
-    tpm_enabled: bool
-    console_enabled: bool = False
     vm_id: str = msgspec.field(name="vmUniqueId", default="")
 
 

@@ -8,7 +8,7 @@ import msgspec
 from harness.framework.tee import snp_format
 from harness.framework.tee.snp_format import Report
 
-POLICY_SMT, POLICY_ONE, POLICY_MIGRATE_MA, POLICY_DEBUG = 1 << 16, 1 << 17, 1 << 18, 1 << 19
+POLICY_ONE, POLICY_MIGRATE_MA, POLICY_DEBUG = 1 << 17, 1 << 18, 1 << 19
 
 Line = Literal["Milan", "Genoa", "Turin"]
 

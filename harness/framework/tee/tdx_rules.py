@@ -10,7 +10,7 @@ from harness.framework.tee.tdx_verdict import Collateral, Verdict
 
 # Any of these eight bits lets the host look into the TD.
 ATTRIBUTES_DEBUG = 0xFF
-ATTRIBUTES_SEPT_VE_DISABLE, ATTRIBUTES_MIGRATABLE = 1 << 28, 1 << 29
+ATTRIBUTES_MIGRATABLE = 1 << 29
 _NO_SERVICE_TD = bytes(48)
 
 

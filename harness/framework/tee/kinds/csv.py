@@ -19,8 +19,7 @@ from harness.framework.tee import csv_format, sm2
 from harness.framework.tee.csv_format import Certificate, Report
 from harness.framework.tee.report import TeeReport, TeeVerificationError
 
-POLICY_NODBG, POLICY_NOKS, POLICY_ES, POLICY_NOSEND = 0x1, 0x2, 0x4, 0x8
-POLICY_CSV3 = 0x40
+POLICY_NODBG, POLICY_ES = 0x1, 0x4
 _CEK_BODY = slice(csv_format.CA_SIZE, csv_format.CA_SIZE + csv_format.CERTIFICATE_SIGNED)
 
 
