@@ -266,3 +266,20 @@ def test_refusals_are_known_by_the_words_of_the_part_that_refused() -> None:
 def test_results_survive_their_file(estimates: CampaignEstimates) -> None:
     again = msgspec.json.decode(msgspec.json.encode(estimates), type=CampaignEstimates)
     assert again == estimates
+
+
+def test_the_documented_table_is_that_of_the_scenario() -> None:
+    scenario, _ = load_scenario(SCENARIO)
+    rows: dict[str, list[str]] = {}
+    for line in (SCENARIO.parents[1] / "docs" / "attacks.md").read_text().splitlines():
+        if re.match(r"\| T\d\d \|", line):
+            row, _what, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[row] = cells
+    cases = [one for one in scenario.workloads[0].cases if not one.why_not]
+    assert set(rows) == {one.row for one in cases}
+    for row, (count, mounted, stages, failures) in rows.items():
+        mine = [one for one in cases if one.row == row]
+        assert int(count) == len(mine)
+        assert set(mounted.split(", ")) == {one.mounted for one in mine}
+        assert set(stages.split(", ")) == {one.stage or "\N{EN DASH}" for one in mine}
+        assert set(re.findall(r"`([^`]+)`", failures)) == {f for one in mine for f in one.failures}

@@ -4,13 +4,11 @@ import secrets
 
 import msgspec
 
-from harness.framework.errors import FrameworkError
 from harness.framework.verify import Previous
 from harness.workloads.attestation import extend_logs
 from harness.workloads.logs import BootLog, ImaLog
-from harness.workloads.security.registry import Attempted, Mounted, attack
+from harness.workloads.security.registry import Mounted, attack
 from harness.workloads.security.world import World
-from harness.workloads.verifier_process import Verifier
 
 _NOTHING = BootLog(b"", ())
 
@@ -49,15 +47,6 @@ def early(world: World) -> Mounted:
     """The verifier's clock was set back between challenge and answer."""
     before = world.challenge().issued_s - 1
     return world.against_clean(world.presented(world.evidence, now_s=before))
-
-
-@attack("T07", "challenge-answered-twice", "deployment")
-def twice(world: World) -> Mounted:
-    """The second answer to one challenge, at a verifier that keeps challenges."""
-    verifier = Verifier(world.policy())
-    boot, ima = world.logs
-    evidence = world.pod.attest(verifier.challenge(), boot.log, ima.binary)
-    return Mounted(_answer(verifier, evidence), _answer(verifier, evidence))
 
 
 @attack("T12", "list-grew-during-the-quote", "deployment")
@@ -106,17 +95,6 @@ def clock_behind(world: World) -> Mounted:
         sent._replace(challenge=world.challenge(previous=ahead)),
         sent._replace(challenge=world.challenge(previous=state)),
     )
-
-
-def _answer(verifier: Verifier, evidence: bytes) -> Attempted:
-    """Show ``evidence`` to a verifier that remembers what it asked for."""
-
-    def act() -> None:
-        verdict = verifier.judge(evidence)
-        if not verdict.accepted:
-            raise FrameworkError(", ".join(verdict.failures))
-
-    return Attempted("service", act, len(evidence))
 
 
 def _tail(grown: ImaLog, before: ImaLog) -> ImaLog:

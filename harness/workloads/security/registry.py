@@ -66,6 +66,7 @@ REFUSALS: dict[str, str] = {
     "channel.measurement": "channel peer: launch measurement .* is not accepted",
     "channel.nonce": "open without hello",
     "channel.key": "TLSV1_ALERT|the channel was closed|Connection reset|Broken pipe",
+    "service.challenge": "no such challenge is open",
     "launch.instance": "instance .* exists already",
     "state.rollback": "the host set it back",
     "state.key": "state was changed, belongs to another instance, or the key is another one",
