@@ -71,6 +71,7 @@ def _certificate(data: bytes) -> None:
         facts = certificate.parse_certificate(data)
         # No signature is taken for another certificate, nor for another encoding of one.
         assert not certificate.is_issued_by(facts, _issuer()) or data in _certificate_seeds()
+        certificate.is_issued_by(facts, facts)
 
 
 def _revocation_list(data: bytes) -> None:
@@ -119,7 +120,9 @@ def _tee_target(kind: str) -> Target:
 
 
 def _certificate_seeds() -> tuple[bytes, ...]:
-    return seeds.certificate(), seeds.certificate(ca=True)
+    """Ours, and one of AMD's, which is signed with RSA-PSS."""
+    vcek = next(one.certificates for one in seeds.tee_evidence() if one.tee == "snp")
+    return seeds.certificate(), seeds.certificate(ca=True), vcek
 
 
 def _collateral_seeds() -> tuple[bytes, ...]:

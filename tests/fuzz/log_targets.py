@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 import msgspec
@@ -98,24 +98,31 @@ def _container_list(data: bytes) -> None:
 
 
 def _replay(data: bytes) -> None:
-    """Replay of any list to the value that its first half leads to, found with the parser alone."""
-    ends, values = [0], [bytes(32)]
+    """Replay of any list to the values that its first half leads to, found with the parser alone."""
+    for scheme in ("allow-list", "chain"):
+        values = list(_values(data, apart=scheme == "chain"))
+        at = (len(values) + 1) // 2
+        quoted = values[at] if at < len(values) else {10: b"\1" * 32, 11: bytes(32)}
+        evidence = msgspec.structs.replace(
+            seeds.small_evidence(), ima_log=data, pcr_values=seeds.pcr_values() | quoted
+        )
+        wire, policy = bundle.encode_evidence(evidence), seeds.policy(scheme)
+        result = verify(wire, policy, seeds.challenge(), seeds.NOW_S)
+        refused = result.has("ima.replay.mismatch") or result.has("ima.log.format")
+        assert not data or refused == (at >= len(values)), f"{scheme}: another prefix"
+
+
+def _values(data: bytes, *, apart: bool) -> Iterator[dict[int, bytes]]:
+    """PCRs 10 and 11 after each entry; ``apart``: each entry extends its own, or none."""
+    values, at = {10: bytes(32), 11: bytes(32)}, 0
+    yield values
     with contextlib.suppress(ParseError):
-        while ends[-1] < len(data):
-            entry, end = ima_log.parse_entry(data, ends[-1])
-            ends.append(end)
-            values.append(sha256(values[-1] + entry.extended).digest())
-    at = (len(ends) + 1) // 2
-    base = seeds.small_evidence()
-    changed = msgspec.structs.replace(
-        base,
-        ima_log=data,
-        pcr_values=base.pcr_values | {10: values[at] if at < len(values) else b"\1" * 32},
-    )
-    wire, policy = bundle.encode_evidence(changed), seeds.policy("allow-list")
-    result = verify(wire, policy, seeds.challenge(), seeds.NOW_S)
-    mismatch = result.has("ima.replay.mismatch") or result.has("ima.log.format")
-    assert mismatch == (at >= len(values)) or not data, "another prefix than the parser's"
+        while at < len(data):
+            entry, at = ima_log.parse_entry(data, at)
+            pcr = entry.pcr if apart else 10
+            if pcr in values:
+                values = values | {pcr: sha256(values[pcr] + entry.extended).digest()}
+            yield values
 
 
 def _container_seeds() -> tuple[bytes, ...]:

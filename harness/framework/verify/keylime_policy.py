@@ -1,7 +1,6 @@
 """Keylime's runtime policy (JSON, version 1), read as it is; docs/logs.md lists the differences."""
 
 import base64
-import binascii
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -123,7 +122,7 @@ def _verification_keys(text: str) -> list[NamedKey]:
 def _key(number: int, encoded: str, key_id: int) -> NamedKey:
     try:
         key = ima_signature.load_key(base64.b64decode(encoded, validate=True))
-    except (binascii.Error, ParseError) as error:
+    except (ValueError, ParseError) as error:
         raise PolicyError(f"runtime policy: verification-keys: key {number}: {error}") from None
     if key is None:
         raise PolicyError(f"runtime policy: verification-keys: key {number} is no public key")
