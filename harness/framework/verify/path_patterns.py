@@ -66,7 +66,7 @@ class _Set:
     def __init__(self, places: frozenset[int]) -> None:
         self.places = places
         self.reached: dict[int, _Reached] = {}
-        self.next: dict[tuple[int, int], _Set] = {}
+        self.next: dict[tuple[bytes, int], _Set] = {}
 
 
 class PathPatterns:
@@ -88,8 +88,8 @@ class PathPatterns:
         if parsed.state.flags & ~re.UNICODE.value:
             raise PolicyError(f"pattern {pattern[:80]!r}: flags are not supported")
         self._places, self._tests, self._end = builder.places, builder.tests, builder.end
-        self._kinds: dict[bytes, int] = {}
-        self._letters: dict[str, int] = {}
+        self._kinds: dict[bytes, bytes] = {}
+        self._letters: dict[str, bytes] = {}
         self._sets: dict[frozenset[int], _Set] = {}
         self._remembered = 0
         self._first = _Set(frozenset([first]))
@@ -114,12 +114,12 @@ class PathPatterns:
             where = 0
         return self._reach(current, where | _END | _ABSOLUTE_END).matched
 
-    def _kind(self, letter: str) -> int:
-        """Letters that pass the same tests are of one kind."""
+    def _kind(self, letter: str) -> bytes:
+        """Which tests a letter passes: all letters of one kind lead to the same places."""
         if len(self._letters) >= _MAX_LETTERS:
             self._letters.clear()
         passed = bytes(test(letter) for test in self._tests)
-        kind = self._kinds.setdefault(passed, len(self._kinds))
+        kind = self._kinds.setdefault(passed, passed)
         self._letters[letter] = kind
         return kind
 
@@ -139,7 +139,7 @@ class PathPatterns:
         current.reached[where] = reached
         return reached
 
-    def _step(self, current: _Set, reached: _Reached, letter: str, key: tuple[int, int]) -> _Set:
+    def _step(self, current: _Set, reached: _Reached, letter: str, key: tuple[bytes, int]) -> _Set:
         places = frozenset(
             following
             for number in reached.taking
