@@ -1,13 +1,14 @@
 # The commands of attestbench; each installs what it needs first (scripts/setup.sh).
 BIN := .venv/bin
 
-.PHONY: help setup guest bench smoke test fuzz fuzz-quick check clean
+.PHONY: help setup guest bench smoke test fuzz fuzz-quick speed check clean
 
 help:
 	@echo "make bench   install, run quick and quick-ima, render reports/quick{,-ima}/index.html"
 	@echo "make test    install, build the guest, run every test"
 	@echo "make fuzz    install, feed each parser a million hostile inputs (resumes; docs/fuzzing.md)"
 	@echo "make fuzz-quick  the same with 20,000 inputs each"
+	@echo "make speed   install, run the verifier beside Keylime's (docs/performance.md)"
 	@echo "make check   install, run ruff, mypy and import-linter"
 	@echo "make smoke   install, run one small cell to see that everything works"
 	@echo "make guest   install, build the kernels and images of guests (16 CPU minutes, once)"
@@ -39,6 +40,10 @@ fuzz: setup
 
 fuzz-quick: setup
 	$(BIN)/python -m tests.fuzz.campaign --inputs 20000 --out .fuzz
+
+speed: setup
+	@benchmarks/peers.sh
+	$(BIN)/python -m benchmarks.verifier_speed
 
 check: setup
 	$(BIN)/ruff check .
