@@ -14,7 +14,11 @@ _MAX_DEPTH = 8
 # An empty list is one byte here and 72 in memory, so what the size allows would be too many.
 _MAX_ITEMS = 8192
 _UINT, _BYTES, _TEXT, _ARRAY, _MAP, _SPECIAL = 0, 2, 3, 4, 5, 7
+_MAJORS = (_UINT, _BYTES, _TEXT, _ARRAY, _MAP)
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
+# Heads of one byte: major type and argument, for simple values that byte.
+_SHORT = {major << 5 | info: (major, info) for major in _MAJORS for info in range(24)}
+_SHORT |= {first: (_SPECIAL, first) for first in _SIMPLE}
 # The argument's width by additional information, and the least that isn't shorter in another; 28
 # to 31 (reserved, indefinite) stay refused.
 _WIDTHS = {
@@ -51,7 +55,12 @@ def _item(data: bytes, at: int, depth: int, left: list[int]) -> tuple[object, in
     """The item at offset ``at``, and the offset after it; ``left`` holds how many may follow."""
     if depth > _MAX_DEPTH:
         raise ParseError("CBOR", f"nested deeper than {_MAX_DEPTH} at offset {at}")
-    major, argument, at = _head(data, at)
+    short = _SHORT.get(data[at]) if at < len(data) else None
+    if short:
+        major, argument = short
+        at += 1
+    else:
+        major, argument, at = _head(data, at)
     if major == _UINT:
         return argument, at
     if major == _SPECIAL:
@@ -80,17 +89,13 @@ def _spend(left: list[int], items: int, at: int) -> None:
 
 
 def _head(data: bytes, at: int) -> tuple[int, int, int]:
-    """Major type, argument and offset after the head; for simple values the initial byte."""
+    """Major type, argument and offset after a head of several bytes."""
     if at >= len(data):
         raise ParseError("CBOR", f"truncated at offset {at}")
     first = data[at]
     major, info = first >> 5, first & 0x1F
-    if first in _SIMPLE:
-        return _SPECIAL, first, at + 1
-    if major not in (_UINT, _BYTES, _TEXT, _ARRAY, _MAP) or info > 27:
+    if major not in _MAJORS or info not in _WIDTHS:
         raise ParseError("CBOR", f"type byte 0x{first:02x} at offset {at} is not used in evidence")
-    if info < 24:
-        return major, info, at + 1
     form, width, least = _WIDTHS[info]
     try:
         (argument,) = struct.unpack_from(form, data, at + 1)

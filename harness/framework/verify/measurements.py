@@ -130,7 +130,8 @@ def replay_ima_log(
     check = ContainerCheck(policy.containers) if policy.containers else None
     walked = None
     try:
-        start, other = boot_event_log.replay(events), _sha1_aggregate(events, policy)
+        start = boot_event_log.replay(events) if check else {}
+        other = _sha1_aggregate(events, policy)
         if check is None:
             end = known.end if known else None
             replay = partial(_replay_plain, log, policy, other)
