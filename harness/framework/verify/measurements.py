@@ -66,15 +66,22 @@ def replay_boot_log(log: bytes, quoted: dict[int, bytes], context: Context) -> l
     return events
 
 
-def check_boot_events(events: list[BootEvent], context: Context) -> None:
-    """Every event that was extended must be one that the policy knows."""
+def check_boot_events(log: bytes, events: list[BootEvent], context: Context) -> None:
+    """Every event that was extended must be one that the policy knows.
+
+    ``events`` are those of ``log``; none if it couldn't be read.
+    """
     policy = context.policy
-    if policy.boot is not None:
-        found = islice(_unknown_events(events, policy.boot), _MAX_REPORTED)
-        context.failures.add_all(found)
-    if policy.boot_rules is not None and events:
-        found = islice(check_boot(events, policy.boot_rules), _MAX_REPORTED)
-        context.failures.add_all(found)
+    if not events or (policy.boot is None and policy.boot_rules is None):
+        return
+
+    def judge() -> tuple[Problem, ...]:
+        unknown = () if policy.boot is None else _unknown_events(events, policy.boot)
+        others = () if policy.boot_rules is None else check_boot(events, policy.boot_rules)
+        return (*islice(unknown, _MAX_REPORTED), *islice(others, _MAX_REPORTED))
+
+    key = hash_of("boot events", log, policy.digest.encode())
+    context.failures.add_all(context.memo(key, judge))
 
 
 def _unknown_events(

@@ -73,7 +73,7 @@ def verify(
     events = measurements.replay_boot_log(decoded.boot_log, decoded.pcr_values, context)
     findings.ima = _replay_ima(decoded, events, challenge, public, cache, context)
     begin("policy")
-    measurements.check_boot_events(events, context)
+    measurements.check_boot_events(decoded.boot_log, events, context)
     quotes.check_nonzero(decoded.pcr_values, context)
     if findings.launch is not None:
         launches.check_launch_policy(findings.launch.tee, context)
