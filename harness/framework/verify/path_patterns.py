@@ -209,7 +209,9 @@ class _Builder:
                 rest = self._place(_Place((self.sequence(items, rest), following)))
             following = rest
         for _ in range(least):
-            following = self.sequence(items, following)
+            before, following = following, self.sequence(items, following)
+            if following == before:  # nothing, however often
+                break
         return following
 
     def _letter(self, kind: Any, argument: Any, following: int) -> int:
