@@ -68,7 +68,10 @@ class TeeVerifier(Protocol):
         """The vendor's roots that come with the package."""
 
     def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
-        """Whether ``evidence`` names ``root`` as its own (by key id; nothing is verified)."""
+        """Whether ``evidence`` names ``root`` as its own (by key id; nothing is verified).
+
+        True for evidence that can't be read, so that :meth:`verify` says what is wrong with it.
+        """
 
     def verify(
         self, evidence: TeeEvidence, root: bytes, rules: Any, now_s: float, memo: Memo

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
-from harness.framework.errors import ParseError
+from harness.framework.errors import ParseError, PolicyError
 from harness.framework.tee.der import Element, read, sequence
 
 _MAX_CERTIFICATES = 8
@@ -110,6 +110,18 @@ def parse(der: bytes) -> VendorCertificate:
         return _facts(der, signed, _readable(der, body.start + fields[at].content, serial), serial)
     except _MALFORMED as error:
         raise ParseError("certificate", " ".join(str(error).split())[:200]) from None
+
+
+def parse_root(der: bytes) -> VendorCertificate:
+    """A root that a policy names.
+
+    Raises:
+        PolicyError: it can't be read.
+    """
+    try:
+        return parse(der)
+    except ParseError as error:
+        raise PolicyError(f"policy: tee_roots: {error}") from None
 
 
 def parse_list(der: bytes) -> x509.CertificateRevocationList:

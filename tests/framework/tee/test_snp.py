@@ -231,8 +231,9 @@ def test_certificates_beside_the_chain() -> None:
             VERIFIER.verify(evidence, amd.ark, now_s=NOW)
         else:
             assert refusal(evidence, amd.ark) == expected
-    assert not VERIFIER.is_root_of(TeeEvidence("snp", page, b""), amd.ark)
-    assert not VERIFIER.is_root_of(evidence_of(leaf, page), b"no certificate")
+    for check in (VERIFIER.is_root_of, VERIFIER.verify):
+        with pytest.raises(PolicyError, match="tee_roots"):
+            check(evidence_of(leaf, page), b"no certificate")
 
 
 def test_dates_and_revocation() -> None:

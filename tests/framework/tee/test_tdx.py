@@ -90,7 +90,10 @@ def test_real_quotes_verify_from_intels_root(name: str, chip: str, found: set[st
     strict = {failure for failure, _ in VERIFIER.check_rules(report, TdxRules())}
     assert strict == found | {"tee.tdx.collateral.missing"}
     assert VERIFIER.is_root_of(evidence, INTEL)
-    assert not VERIFIER.is_root_of(evidence, VERIFIER.roots["intel-sgx"][:-1])
+    assert not VERIFIER.is_root_of(evidence, VENDOR.signer)
+    for check in (VERIFIER.is_root_of, VERIFIER.verify):
+        with pytest.raises(PolicyError, match="tee_roots"):
+            check(evidence, INTEL[:-1])
     assert isinstance(verifier("tdx"), TdxVerifier)
 
 

@@ -78,6 +78,31 @@ def test_strangers_and_unknown_measurements_are_refused(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("kind", "failure"),
+    [
+        ("csv", "tee.csv.format"),
+        ("snp", "tee.snp.format"),
+        ("tdx", "tee.tdx.format"),
+        ("az-snp-vtpm", "tee.azure.format"),
+        ("az-tdx-vtpm", "tee.azure.format"),
+    ],
+)
+def test_a_damaged_report_is_refused_for_that_reason(
+    kind: str, failure: str, processor: SoftwareProcessor
+) -> None:
+    world = world_of(kind, processor)
+    good = world.evidence().launch_report
+    assert good is not None
+    for report in (good.report[:-1500], b""):
+        damaged = msgspec.structs.replace(good, report=report)
+        assert ids(judge(world, world.evidence(launch_report=damaged))) == {failure}
+    if good.certificates and kind != "csv":
+        damaged = msgspec.structs.replace(good, certificates=good.certificates[:-9])
+        inner = "tee.tdx.format" if "tdx" in kind else "tee.snp.format"
+        assert ids(judge(world, world.evidence(launch_report=damaged))) == {inner}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fresh_report_of_every_tee(kind: str, processor: SoftwareProcessor) -> None:
     world = world_of(kind, processor)

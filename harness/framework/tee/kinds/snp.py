@@ -85,12 +85,17 @@ class SnpVerifier:
         return {f"amd-{line}": _pinned(line)[1].der for line in _LINES}
 
     def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
-        """See TeeVerifier: by the name of the intermediate's issuer."""
+        """See TeeVerifier: by the name of the intermediate's issuer.
+
+        True for what can't be read, so that :meth:`verify` says what is wrong with it.
+        """
+        subject = vendor_certificate.parse_root(root).subject
         try:
-            subject = vendor_certificate.parse(root).subject
-            return _intermediate(_parsed(evidence.certificates)).issuer == subject
-        except (ParseError, ChainError):
-            return False
+            given = _parsed(evidence.certificates)
+        except ParseError:
+            return True
+        intermediate = _intermediate(given) if given else None
+        return not given or (intermediate is not None and intermediate.issuer == subject)
 
     def verify(
         self,
@@ -103,7 +108,7 @@ class SnpVerifier:
         """See TeeVerifier.
 
         Raises:
-            PolicyError: a revocation list of the policy can't be read.
+            PolicyError: the root or a revocation list of the policy can't be read.
         """
         raw, certificates = evidence.report, evidence.certificates
         try:
@@ -141,25 +146,23 @@ def _parsed(certificates: bytes) -> tuple[VendorCertificate, ...]:
     return tuple(vendor_certificate.parse(der) for der in vendor_certificate.split(certificates))
 
 
-def _intermediate(given: tuple[VendorCertificate, ...]) -> VendorCertificate:
+def _intermediate(given: tuple[VendorCertificate, ...]) -> VendorCertificate | None:
     """The ASK or ASVK above the leaf: given, or one of AMD's own."""
-    if not 1 <= len(given) <= 3:
-        raise ChainError("chain", f"{len(given)} certificates, expected 1 to 3")
     if len(given) > 1:
         return given[1]
     own = (certificate for line in _LINES for certificate in _pinned(line))
-    found = next((one for one in own if one.subject == given[0].issuer), None)
-    if found is None:
-        raise ChainError("chain", "no certificate of the chip key's issuer")
-    return found
+    return next((one for one in own if one.subject == given[0].issuer), None)
 
 
 def _signed_chain(root: bytes, certificates: bytes) -> _Chain:
-    given = _parsed(certificates)
-    ark = vendor_certificate.parse(root)
+    given, ark = _parsed(certificates), vendor_certificate.parse_root(root)
+    if not 1 <= len(given) <= 3:
+        raise ChainError("chain", f"{len(given)} certificates, expected 1 to 3")
     if len(given) == 3 and given[2].der != root:
         raise ChainError("chain", "the evidence brings another root than the policy's")
     intermediate = _intermediate(given)
+    if intermediate is None:
+        raise ChainError("chain", "no certificate of the chip key's issuer")
     path = (given[0], intermediate, ark)
     vendor_certificate.check_signatures(path)
     endorsement = snp_format.parse_endorsement(path[0])

@@ -75,14 +75,16 @@ class TdxVerifier:
         return {"intel-sgx": _pinned()}
 
     def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
-        """See TeeVerifier: by the name of the PCK authority's issuer."""
+        """See TeeVerifier: by the name of the PCK authority's issuer.
+
+        True for what can't be read, so that :meth:`verify` says what is wrong with it.
+        """
+        subject = vendor_certificate.parse_root(root).subject
         try:
             chain = tdx_format.parse_quote(evidence.report).chain
-            return (
-                vendor_certificate.parse(chain[1]).issuer == vendor_certificate.parse(root).subject
-            )
+            return vendor_certificate.parse(chain[1]).issuer == subject
         except ParseError:
-            return False
+            return True
 
     def verify(
         self,
@@ -95,7 +97,7 @@ class TdxVerifier:
         """See TeeVerifier.
 
         Raises:
-            PolicyError: collateral of the policy can't be read.
+            PolicyError: the root or the collateral of the policy can't be read.
         """
         try:
             if evidence.certificates:
@@ -149,7 +151,7 @@ def _pinned() -> bytes:
 def _signed_path(chain: tuple[bytes, ...], root: bytes) -> tuple[VendorCertificate, ...]:
     """PCK, its authority and the policy's root, if each is signed by the next."""
     given = [vendor_certificate.parse(der) for der in chain]
-    top = vendor_certificate.parse(root)
+    top = vendor_certificate.parse_root(root)
     path = (given[0], given[1], top)
     vendor_certificate.check_signatures(path)
     # Intel renewed its root without a new key; whatever the quote brings must be of that key.
