@@ -19,7 +19,7 @@ from harness.framework.errors import PolicyError
 MAX_PATH = 4096  # the kernel's PATH_MAX
 
 _MAX_PATTERN, _MAX_PLACES = 1024 * 1024, 50_000
-# What is remembered at most: places in sets of places, and letters.
+# What is remembered at most: places in sets and ways from set to set; letters.
 _MAX_REMEMBERED, _MAX_LETTERS = 500_000, 100_000
 # What may hold at a position; "$" also matches before a newline that ends the text.
 _BEGIN, _END, _ABSOLUTE_END = 1, 2, 4
@@ -146,15 +146,13 @@ class PathPatterns:
             if self._tests[self._places[number].test or 0](letter)
             for following in self._places[number].following
         )
-        found = self._sets.get(places)
-        if found is None:
-            self._remembered += len(places) + 1
-            if self._remembered > _MAX_REMEMBERED:
-                # Sets refer to each other: forget all of them, the first one's memory included.
-                self._remembered = len(places) + 1
-                self._sets.clear()
-                self._first = _Set(self._first.places)
-            found = self._sets[places] = _Set(places)
+        self._remembered += 1 if places in self._sets else len(places) + 1
+        if self._remembered > _MAX_REMEMBERED:
+            # Sets refer to each other: forget all of them, the first one's memory included.
+            self._remembered = len(places) + 1
+            self._sets.clear()
+            self._first = _Set(self._first.places)
+        found = self._sets.setdefault(places, _Set(places))
         current.next[key] = found
         return found
 
