@@ -134,6 +134,7 @@ class SoftwareAttester:
         self._fleet = fleet
         self._firmware = {p: v for p, v in pcrs_after(fleet.boot.extends).items() if p < _IMA_PCR}
         self._pcrs: dict[int, dict[int, bytes]] = {}
+        self._cut: tuple[ImaPrefix | None, tuple[bytes, ImaPrefix | None]] | None = None
 
     def on(self, fleet: SoftwareFleet) -> "SoftwareAttester":
         """The same key, with the logs of ``fleet``."""
@@ -153,7 +154,9 @@ class SoftwareAttester:
         pcrs = self._quoted(self._fleet.entries if entries is None else entries)
         attest = _attest(binding.quote_qualifier(nonce), pcrs, at)
         quote = Quote(attest, _signature(self._key, attest))
-        ima_log, prefix = ima_prefix.cut(self._fleet.ima.binary, prefix)
+        if self._cut is None or self._cut[0] != prefix:
+            self._cut = prefix, ima_prefix.cut(self._fleet.ima.binary, prefix)
+        ima_log, prefix = self._cut[1]
         logs = (self._fleet.boot.log, ima_log)
         proofs = {**self._proofs, "ima_prefix": prefix}
         return attester.assemble(nonce, self._public, quote, pcrs, logs, proofs)

@@ -15,36 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from harness.framework.errors import FrameworkError
+from harness.framework.service import tables
 from harness.framework.verify import Previous
 
 _SCHEMA = 1
 _BUSY_TIMEOUT_MS = 10_000
-_tables = sa.MetaData()
-_meta = sa.Table("attestbench_schema", _tables, sa.Column("version", sa.Integer, primary_key=True))
-_challenges = sa.Table(
-    "challenges", _tables,
-    # Of the id, only its hash: the time that an index takes tells nothing about it.
-    sa.Column("id_sha256", sa.LargeBinary(32), primary_key=True),
-    sa.Column("nonce", sa.LargeBinary(64), nullable=False),
-    sa.Column("instance", sa.String(128), nullable=False),
-    sa.Column("issued_s", sa.Double, nullable=False),
-    sa.Column("expires_s", sa.Double, nullable=False, index=True),
-)  # fmt: skip
-_instances = sa.Table(
-    "instances", _tables,
-    sa.Column("instance", sa.String(128), primary_key=True),
-    sa.Column("ak_name", sa.LargeBinary(66), nullable=False, unique=True),
-    sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("accepted_s", sa.Double, nullable=False),
-    sa.Column("record", sa.LargeBinary, nullable=False),
-)  # fmt: skip
-_revocations = sa.Table(
-    "revocations", _tables,
-    sa.Column("name", sa.LargeBinary(66), primary_key=True),
-    sa.Column("kind", sa.String(8), nullable=False),
-    sa.Column("revoked_s", sa.Double, nullable=False),
-)  # fmt: skip
-
 Accepting = Literal["stored", "overtaken", "other-instance"]
 RevokedKind = Literal["key", "host"]
 
@@ -103,7 +78,9 @@ class Store:
             self._where = parsed.render_as_string(hide_password=True)
             sqlite = parsed.get_backend_name() == "sqlite"
             self._file = (parsed.database or ":memory:") if sqlite else None
-            self._engine = sa.create_engine(parsed, pool_pre_ping=self._file is None)
+            self._engine = sa.create_engine(
+                parsed, isolation_level="AUTOCOMMIT", pool_pre_ping=self._file is None
+            )
         except (SQLAlchemyError, ImportError) as error:
             raise StoreError(
                 f"state: {_first_line(error)}; expected sqlite:///FILE or postgresql://… "
@@ -125,12 +102,12 @@ class Store:
                 Path(self._file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
             with self._engine.begin() as connection:
-                _tables.create_all(connection)
-                found = connection.scalars(sa.select(_meta.c.version)).all()
+                tables.TABLES.create_all(connection)
+                found = connection.scalars(sa.select(tables.META.c.version)).all()
                 if not found:
-                    connection.execute(sa.insert(_meta).values(version=_SCHEMA))
+                    connection.execute(sa.insert(tables.META).values(version=_SCHEMA))
                 if self._file is not None:
-                    connection.execute(sa.delete(_challenges))
+                    connection.execute(sa.delete(tables.CHALLENGES))
         except (SQLAlchemyError, OSError) as error:
             raise self._error(error) from None
         if list(found) not in ([], [_SCHEMA]):
@@ -143,31 +120,26 @@ class Store:
     def open_challenge(self, challenge_id: str, challenge: OpenChallenge) -> None:
         """Remember a challenge until it is taken or purged."""
         values = {"id_sha256": _hash(challenge_id), **msgspec.structs.asdict(challenge)}
-        self._write(sa.insert(_challenges).values(values))
+        self._run(tables.OPEN, values)
 
     def take_challenge(self, challenge_id: str) -> OpenChallenge | None:
         """The challenge, which nobody else gets; None if it was taken, purged, or never was."""
-        taken = (
-            sa.delete(_challenges)
-            .where(_challenges.c.id_sha256 == _hash(challenge_id))
-            .returning(*(_challenges.c[name] for name in OpenChallenge.__struct_fields__))
-        )
-        rows = self._write(taken)
+        rows = self._run(tables.TAKE, {"of_id": _hash(challenge_id)})
         return OpenChallenge(*rows[0]) if rows else None
 
     def purge(self, now_s: float) -> int:
         """Forget challenges past their deadline; how many are still open."""
-        self._write(sa.delete(_challenges).where(_challenges.c.expires_s < now_s))
-        return int(self._read(sa.select(sa.func.count()).select_from(_challenges))[0][0])
+        self._run(tables.PURGE, {"before_s": now_s})
+        return int(self._run(tables.COUNT)[0][0])
 
     def standing(self, instance: str) -> Standing | None:
         """Where ``instance`` stood, None if nothing of it was ever accepted."""
-        rows = self._read(_standings().where(_instances.c.instance == instance))
+        rows = self._run(tables.STANDING, {"of_instance": instance})
         return _standing(rows[0]) if rows else None
 
     def standings(self) -> list[Standing]:
         """Those of all instances, by name."""
-        return [_standing(row) for row in self._read(_standings().order_by(_instances.c.instance))]
+        return [_standing(row) for row in self._run(tables.STANDINGS)]
 
     def accept(self, instance: str, version: int | None, record: Record, now_s: float) -> Accepting:
         """Store ``record`` if ``instance`` is still at ``version`` (None: not there).
@@ -180,14 +152,12 @@ class Store:
             "accepted_s": now_s,
             "record": msgspec.msgpack.encode(record),
         }
-        change: sa.Insert | sa.Update
-        if version is None:
-            change = sa.insert(_instances).values(instance=instance, **values)
-        else:
-            where = (_instances.c.instance == instance) & (_instances.c.version == version)
-            change = sa.update(_instances).where(where).values(values)
         try:
-            done = self._write(change.returning(_instances.c.version))
+            if version is None:
+                done = self._run(tables.FIRST, {"instance": instance, **values})
+            else:
+                where = {"of_instance": instance, "of_version": version}
+                done = self._run(tables.NEXT, {**where, **values})
         except IntegrityError:
             current = self.standing(instance)
             moved = current is not None and current.version != version
@@ -197,52 +167,34 @@ class Store:
     def revoke(self, name: bytes, kind: RevokedKind, now_s: float) -> bool:
         """Revoke a TPM Name for good; False if it was already."""
         try:
-            self._write(sa.insert(_revocations).values(name=name, kind=kind, revoked_s=now_s))
+            self._run(tables.REVOKE, {"name": name, "kind": kind, "revoked_s": now_s})
         except IntegrityError:
             return False
         return True
 
     def revoked(self, names: Iterable[bytes]) -> frozenset[bytes]:
         """Those of ``names`` that are revoked."""
-        rows = self._read(
-            sa.select(_revocations.c.name).where(_revocations.c.name.in_(list(names)))
-        )
+        rows = self._run(tables.REVOKED, {"names": list(names)})
         return frozenset(bytes(row[0]) for row in rows)
 
     def revocations(self) -> list[Revocation]:
         """All of them, the oldest first."""
-        columns = (_revocations.c[name] for name in Revocation.__struct_fields__)
-        rows = self._read(sa.select(*columns).order_by(_revocations.c.revoked_s))
+        rows = self._run(tables.REVOKED_ALL)
         return [Revocation(bytes(name), kind, at) for name, kind, at in rows]
 
-    def _write(self, statement: sa.Insert | sa.Update | sa.Delete | Any) -> list[Any]:
-        """One statement, one transaction. IntegrityError is for the caller to understand."""
+    def _run(self, statement: sa.Executable, values: dict[str, Any] | None = None) -> list[Any]:
+        """One statement, which is its own transaction. IntegrityError is for the caller."""
         try:
-            with self._engine.begin() as connection:
-                done = connection.execute(statement)
+            with self._engine.connect() as connection:
+                done = connection.execute(statement, values)
                 return list(done.all()) if done.returns_rows else []
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
             raise self._error(error) from None
 
-    def _read(self, statement: sa.Select[Any]) -> list[Any]:
-        try:
-            with self._engine.connect() as connection:
-                return list(connection.execute(statement).all())
-        except SQLAlchemyError as error:
-            raise self._error(error) from None
-
     def _error(self, error: Exception) -> StoreError:
         return StoreError(f"state {self._where}: {_first_line(error)}")
-
-
-def _standings() -> sa.Select[Any]:
-    with_revoked = _instances.outerjoin(_revocations, _revocations.c.name == _instances.c.ak_name)
-    columns = _instances.c
-    return sa.select(
-        columns.instance, columns.record, columns.version, columns.accepted_s, _revocations.c.name
-    ).select_from(with_revoked)
 
 
 def _standing(row: Any) -> Standing:
