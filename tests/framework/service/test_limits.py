@@ -156,7 +156,7 @@ def test_metrics_add_up_over_worker_processes(
         assert found['attestbench_attestations_total{result="accepted"}'] == "18.0"
         assert found['attestbench_attestations_total{result="rejected"}'] == "1.0"
         assert found["attestbench_challenges_total"] == "19.0"
-        assert found['attestbench_failures_total{id="chain.ak.instance"}'] == "1.0"
+        assert found['attestbench_failures_total{id="freshness.instance"}'] == "1.0"
         assert found["attestbench_pending"] == "0.0"
         _check_log(service, [challenge_id, nonce.hex(), other.hex()[:64]])
 
@@ -166,7 +166,7 @@ def _check_log(service: Running, secrets: list[str]) -> None:
     assert len({json.loads(line)["process"] for line in lines}) <= 2
     judged = [json.loads(line) for line in lines if '"accepted"' in line]
     assert len(judged) == 19
-    assert judged[-1]["failures"] == ["chain.ak.instance"]
+    assert judged[-1]["failures"] == ["freshness.instance"]
     assert not any(secret in line for secret in secrets for line in lines)
 
 
