@@ -109,12 +109,14 @@ def revoked_host(world: World) -> Mounted:
     return world.against_clean(world.presented(world.evidence, policy))
 
 
-def _revocation(case: str, crls: Callable[[Lab], tuple[bytes, ...]]) -> Callable[[World], Mounted]:
-    """Register lists under which the lab's good chain must be refused."""
+def _revocation(
+    case: str, crls: Callable[[Lab], tuple[bytes, ...]], **changes: Any
+) -> Callable[[World], Mounted]:
+    """Register lists to judge the lab's good chain by."""
 
     def mount(world: World) -> Mounted:
         lab = Lab(world)
-        return lab.certified(lab.evidence(), lab.policy(crls=crls(lab)))
+        return lab.certified(lab.evidence(), lab.policy(crls=crls(lab), **changes))
 
     return attack("T05", case, "evidence")(mount)
 
@@ -124,6 +126,7 @@ _revocation(
     lambda lab: (lab.crl(), lab.crl(3, signer=lab.host_key, issuer="lab host")),
 )
 _revocation("stale-revocation-list", lambda lab: (lab.crl(end=-_SECOND),))
+_revocation("stale-list-within-its-grace", lambda lab: (lab.crl(end=-_SECOND),), crl_grace_s=60)
 _revocation("no-revocation-list", lambda _lab: ())
 _revocation("forged-revocation-list", lambda lab: (lab.crl(signer=new_key()),))
 

@@ -1,13 +1,15 @@
 """Time: replays, late answers, lists that grow or shrink (rows T00, T06, T07, T12 and T13)."""
 
 import secrets
+from collections.abc import Callable
 
 import msgspec
 
+from harness.framework.evidence.bundle import PARTIAL_VERSION, ImaPrefix
 from harness.framework.verify import Previous
 from harness.workloads.attestation import extend_logs
 from harness.workloads.logs import BootLog, ImaLog
-from harness.workloads.security.registry import Mounted, attack
+from harness.workloads.security.registry import Mounted, Presented, attack
 from harness.workloads.security.world import World
 
 _NOTHING = BootLog(b"", ())
@@ -83,6 +85,46 @@ def rolled_back(world: World) -> Mounted:
     next_one = world.challenge(previous=accepted)
     later = world.quoted(pod, (world.logs[0].log, grown.binary))
     return Mounted(world.presented(old, policy, next_one), world.presented(later, policy, next_one))
+
+
+def _in_part(world: World, changed: Callable[[ImaPrefix], ImaPrefix], *, skip: int) -> Mounted:
+    """Only what follows the accepted prefix is sent, from another prefix or without ``skip`` B."""
+    pod, grown = world.pod_with(), world.grown
+    policy = world.policy_of((world.logs[0], grown))
+    state = world.accepted_state(world.presented(world.attested(pod), policy))
+    if state.known is None:
+        raise ValueError("the verifier remembers no prefix")
+    known = ImaPrefix(state.known.end.entries, state.known.end.pcr)
+    extend_logs(pod.tcti, _NOTHING, _tail(grown, world.logs[1]))
+    rest = grown.binary[len(world.logs[1].binary) :]
+    whole = world.quoted(pod, (world.logs[0].log, grown.binary))
+    after = world.challenge(previous=state)
+
+    def part(prefix: ImaPrefix, sent: bytes) -> Presented:
+        evidence = msgspec.structs.replace(
+            whole, version=PARTIAL_VERSION, ima_prefix=prefix, ima_log=sent
+        )
+        return world.presented(evidence, policy, after)
+
+    return Mounted(part(changed(known), rest[skip:]), part(known, rest))
+
+
+@attack("T13", "list-from-a-prefix-that-nobody-accepted", "evidence")
+def unknown_prefix(world: World) -> Mounted:
+    """The part of the list that is sent goes on from a beginning that was never accepted."""
+    return _in_part(world, lambda known: ImaPrefix(known.entries, bytes(32)), skip=0)
+
+
+@attack("T13", "list-from-a-shorter-prefix", "evidence")
+def shorter_prefix(world: World) -> Mounted:
+    """The same from one entry less, so that an accepted entry would be replaced."""
+    return _in_part(world, lambda known: ImaPrefix(known.entries - 1, known.pcr), skip=0)
+
+
+@attack("T13", "new-part-of-the-list-left-out", "evidence")
+def left_out(world: World) -> Mounted:
+    """The list is said to have nothing new, but the quote covers one more entry."""
+    return _in_part(world, lambda known: known, skip=1 << 20)
 
 
 @attack("T13", "clock-behind", "evidence")

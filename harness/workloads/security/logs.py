@@ -35,6 +35,13 @@ def _entries(log: bytes) -> list[bytes]:
     return parts
 
 
+def exchanged(ima: ImaLog) -> ImaLog:
+    """The list of a guest that measured its last two files in the other order."""
+    *parts, last, final = _entries(ima.binary)
+    *hashes, one, two = ima.template_hashes_sha256
+    return ImaLog(b"".join((*parts, final, last)), (*hashes, two, one), ima.allowed)
+
+
 def _boot_edit(case: str, edit: Callable[[list[bytes]], list[bytes]]) -> None:
     """Register an edit of the events (the header is the first)."""
 

@@ -17,6 +17,7 @@ from harness.framework.tpm.tcti import StreamTcti
 from harness.framework.verify import Policy, Previous
 from harness.framework.vtpm.state import EncryptedState
 from harness.workloads.attestation import extend_logs, reference_values
+from harness.workloads.security.logs import exchanged
 from harness.workloads.security.registry import Attempted, Mounted, Presented, attack
 from harness.workloads.security.world import Logs, World
 from harness.workloads.software_tpm import SoftwareTpmPod
@@ -148,18 +149,35 @@ def older_state_restored(world: World) -> Mounted:
     return Mounted(tpm.presented(restored, previous), tpm.presented(honest, previous))
 
 
-@attack("T14", "reset-where-none-may-be", "deployment")
-def reset(world: World) -> Mounted:
+def _strictly_after(tpm: _SoftwareTpm, first: bytes, second: bytes) -> Mounted:
+    """``second`` under a policy by which a TPM lives once, beside one by which it may be reset."""
+    previous = tpm.world.accepted_state(tpm.presented(first))
+    again = tpm.presented(second, previous)
+    strict = msgspec.structs.replace(tpm.policy, accept_reset=False)
+    return Mounted(again._replace(policy=strict), again)
+
+
+@attack("T14", "restarted-and-told-again", "deployment")
+def restarted_and_told_again(world: World) -> Mounted:
     """The TPM is switched off and on, and told again what had been measured."""
-    tpm = _SoftwareTpm(world, "t14-reset")
+    tpm = _SoftwareTpm(world, "t14-again")
     evidence = []
     for _ in range(2):
         with tpm.boot() as boot:
             evidence.append(boot.measured().attest(world.nonce))
-    previous = world.accepted_state(tpm.presented(evidence[0]))
-    again = tpm.presented(evidence[1], previous)
-    strict = msgspec.structs.replace(tpm.policy, accept_reset=False)
-    return Mounted(again._replace(policy=strict), again)
+    return _strictly_after(tpm, evidence[0], evidence[1])
+
+
+@attack("T14", "rebooted-where-none-may-be", "deployment")
+def rebooted(world: World) -> Mounted:
+    """TPM and guest are started anew, and measure the same files in another order."""
+    tpm = _SoftwareTpm(world, "t14-reboot")
+    with tpm.boot() as boot:
+        first = boot.measured().attest(world.nonce)
+    boot_log, ima = world.logs
+    with _Boot(tpm.folder, (boot_log, exchanged(ima))) as boot:
+        second = boot.measured().attest(world.nonce)
+    return _strictly_after(tpm, first, second)
 
 
 @attack("T14", "restarted-under-a-running-guest", "deployment")
@@ -188,6 +206,23 @@ def clone_attests(world: World) -> Mounted:
             evidence = original.attest(world.nonce)
         previous = world.accepted_state(tpm.presented(evidence))
         later = original.attest(world.nonce)
+    return Mounted(tpm.presented(cloned, previous), tpm.presented(later, previous))
+
+
+@attack("T30", "clone-with-a-list-of-its-own", "deployment")
+def clone_with_its_own_list(world: World) -> Mounted:
+    """The clone is ahead of the original, but what it measured isn't what was accepted."""
+    tpm = _SoftwareTpm(world, "t30-list")
+    copy = tpm.snapshot("t30-list-copy")
+    with tpm.boot() as original:
+        evidence = original.measured().attest(world.nonce)
+        previous = world.accepted_state(tpm.presented(evidence))
+        later = original.attest(world.nonce)
+    boot_log, ima = world.logs
+    with _Boot(copy, (boot_log, exchanged(ima))) as clone:
+        cloned = clone.measured().attest(world.nonce)
+        while _clock(cloned) <= _clock(evidence):
+            cloned = clone.attest(world.nonce)
     return Mounted(tpm.presented(cloned, previous), tpm.presented(later, previous))
 
 

@@ -160,14 +160,15 @@ class World:
         return self.against_clean(self.presented(self.edited(**changes)))
 
     def accepted_state(self, presented: Presented) -> Previous:
-        """What the verifier keeps of evidence that it accepts.
+        """What the verifier keeps of evidence that it accepts, but for the time of its challenge.
 
-        Raises ValueError when it doesn't accept it.
+        This world's time stands still, so that any TPM's clock would seem too fast. Raises
+        ValueError when it doesn't accept it.
         """
         result = verify(*presented)
         if result.state is None:
             raise ValueError(f"not accepted: {result.failures}")
-        return result.state
+        return msgspec.structs.replace(result.state, issued_s=0.0)
 
     def report(
         self,
