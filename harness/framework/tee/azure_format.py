@@ -129,8 +129,9 @@ def is_td_report_of(hardware: bytes, td: TdReport) -> bool:
         512: attributes + owner + b"".join(td.rtmrs) + td.service_td,
         1024: bytes(_HARDWARE - 1024),
     }
-    same = all(hardware[at : at + len(part)] == part for at, part in expected.items())
-    return same and hardware[:2] == _TD_TYPE and hardware[2] <= 1 and hardware[3] == 0
+    # Version 1 has a bound service TD, version 0 none.
+    expected[0] = _TD_TYPE + bytes([any(td.service_td), 0])
+    return all(hardware[at : at + len(part)] == part for at, part in expected.items())
 
 
 def _runtime_data(text: bytes) -> _RuntimeData:

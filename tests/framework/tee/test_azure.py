@@ -132,6 +132,16 @@ def test_every_flipped_byte_of_the_real_report_is_refused(kind: str, unsigned: s
     assert accepted == unsigned
 
 
+@pytest.mark.parametrize("at", [32, 33, 34, 35])
+def test_type_and_version_of_a_td_report_are_fixed(at: int) -> None:
+    evidence = real("tdx")
+    for mask in (1, 2, 128):
+        report = bytearray(evidence.report)
+        report[at] ^= mask
+        damaged = msgspec.structs.replace(evidence, report=bytes(report))
+        assert refusal(damaged) == "tee.azure.td_report"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_flipped_bytes_of_the_real_certificates_are_refused(kind: str) -> None:
     evidence = real(kind)
