@@ -32,7 +32,7 @@ class SnpRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``required_mitigations`` for the vectors of launch and now (report version 5).
     ``author_keys``, ``id_keys`` (SHA-384 digests) and ``host_data`` are the accepted values, None
     where any will do. A masked chip id makes chips with a VLEK indistinguishable. ``crls`` are DER;
-    with ``require_crl`` each issuer must have one that is in date.
+    with ``require_crl`` that of the ARK, which alone may sign lists, must be there and in date.
     """
 
     required_bits: int = POLICY_ONE

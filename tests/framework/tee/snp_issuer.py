@@ -48,7 +48,8 @@ class SnpVendor:
     def ca(self, name: str, length: int | None = None, *, issues: bool = True) -> bytes:
         usage = x509.KeyUsage(
             digital_signature=not issues, content_commitment=False, key_encipherment=False,
-            data_encipherment=False, key_agreement=False, key_cert_sign=issues, crl_sign=issues,
+            data_encipherment=False, key_agreement=False, key_cert_sign=issues,
+            crl_sign=name == "ark",
             encipher_only=False, decipher_only=False,
         )  # fmt: skip
         constraints = x509.BasicConstraints(ca=True, path_length=length)
