@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from harness.framework.tee import verifiers
+from harness.framework.verify import load_policy
 
 DEMO = """
 import msgspec
@@ -72,3 +73,9 @@ def test_every_kind_says_what_its_failures_mean_and_is_strict_by_default(kind: s
     assert all(name.startswith("tee.") and text for name, text in verifier.failures.items())
     assert verifier.roots
     assert msgspec.convert({}, verifier.rules_type) == verifier.rules_type()
+
+
+def test_the_policies_in_the_documentation_can_be_loaded() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "tees.md").read_text()
+    examples = [part.partition("```")[0] for part in text.split("```json")[1:]]
+    assert {load_policy(example.encode()).scheme for example in examples} == {"chain", "paravisor"}
