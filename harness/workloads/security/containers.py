@@ -28,6 +28,7 @@ from harness.workloads.security.world import World
 
 _PCRS = tuple(range(CONTAINER_PCR + 1))
 _EVIL = b"\x13" * 32
+_Change = Callable[[GuestList], object]
 
 
 def _files(*paths: str) -> dict[str, tuple[bytes, ...]]:
@@ -46,8 +47,8 @@ def _policy(world: World) -> Policy:
     )  # fmt: skip
 
 
-def _honest(world: World, change: Callable[[GuestList], None] | None = None) -> GuestList:
-    return two_containers(pcrs_after(world.logs[0].extends), change)
+def _honest(world: World, change: _Change | None = None, after: _Change | None = None) -> GuestList:
+    return two_containers(pcrs_after(world.logs[0].extends), change, after)
 
 
 def _measured(world: World, guest: GuestList) -> Evidence:
@@ -68,11 +69,11 @@ def _beside_honest(world: World, evidence: Evidence) -> Mounted:
     return Mounted(world.presented(evidence, policy), twin)
 
 
-def _ran(row: str, case: str, change: Callable[[GuestList], None]) -> None:
-    """Register something that a guest did and its kernel recorded."""
+def _ran(row: str, case: str, change: _Change | None = None, after: _Change | None = None) -> None:
+    """Register something that a guest did and its kernel recorded, before or after the seal."""
 
     def mount(world: World) -> Mounted:
-        return _beside_honest(world, _measured(world, _honest(world, change)))
+        return _beside_honest(world, _measured(world, _honest(world, change, after)))
 
     attack(row, case, "deployment")(mount)
 
@@ -91,10 +92,13 @@ _ran("T20", "library-preloaded", lambda guest: guest.run(1, "/opt/new/preload.so
 _ran("T20", "host-program-in-a-container", lambda guest: guest.run(1, "/bin/tool"))
 _ran("T20", "kernel-module", lambda guest: guest.host("/lib/modules/rootkit.ko", _EVIL))
 _ran("T21", "nested-namespace", lambda guest: guest.run(1, "/bin/evil", _EVIL, mount=4026539999))
+_ran("T21", "program-run-after-the-seal", after=lambda guest: guest.run(1, "/bin/app", mount=7))
+_ran("T22", "container-number-given-twice", lambda guest: guest.create(1, "pod-b"))
+_ran("T25", "manager-never-measured", lambda guest: guest.entries.pop(1))
 _ran("T25", "other-container-manager", lambda guest: guest.create(3, "pod-a", _EVIL))
 
 
-def _list_edit(row: str, case: str, edit: Callable[[GuestList], None]) -> None:
+def _list_edit(row: str, case: str, edit: _Change) -> None:
     """Register an edit of the list after the quote."""
 
     def mount(world: World) -> Mounted:

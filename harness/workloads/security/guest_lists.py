@@ -105,21 +105,26 @@ class GuestList:
 
 def two_containers(
     boot_pcrs: dict[int, bytes],
-    change: Callable[[GuestList], None] | None = None,
-    manager: bytes | None = None,
+    change: Callable[[GuestList], object] | None = None,
+    after: Callable[[GuestList], object] | None = None,
 ) -> GuestList:
-    """A guest that made pod-a and pod-b of one image; ``change`` does more before the seal."""
+    """A guest that made pod-a and pod-b of one image.
+
+    ``change`` does more before the seal, ``after`` behind it.
+    """
     guest = GuestList()
     guest.host(BOOT_AGGREGATE, sha(b"".join(boot_pcrs[pcr] for pcr in range(10))))
-    guest.host(MANAGER, manager)
+    guest.host(MANAGER)
     guest.host("/bin/tool")
-    guest.create(1, "pod-a", manager)
+    guest.create(1, "pod-a")
     guest.run(1, "/bin/app")
     guest.run(1, "/lib/libapp.so")
-    guest.create(2, "pod-b", manager)
+    guest.create(2, "pod-b")
     guest.run(2, "/bin/app")
     guest.run(2, "/etc/app.conf")
     if change is not None:
         change(guest)
     guest.seal()
+    if after is not None:
+        after(guest)
     return guest

@@ -1,4 +1,4 @@
-"""Quotes: changed, forged, of other PCRs or banks (rows T08, T09 and T32)."""
+"""Quotes: changed, forged, of other PCRs or banks (rows T08, T09, T23 and T32)."""
 
 from collections.abc import Callable
 from hashlib import sha256
@@ -13,7 +13,7 @@ from harness.framework.tpm import keys
 from harness.framework.tpm.issuer import TpmIssuerKey
 from harness.workloads.attestation import extend_logs
 from harness.workloads.logs import BootLog, ImaLog
-from harness.workloads.security.lab import new_key, signed_quote, tpm_signature
+from harness.workloads.security.lab import Key, Lab, new_key, signed_quote, tpm_signature
 from harness.workloads.security.registry import Attempted, Mounted, attack
 from harness.workloads.security.world import World
 
@@ -157,3 +157,33 @@ def nothing_measured(world: World) -> Mounted:
     pod = world.pod_with((BootLog(b"", ()), ImaLog(b"", (), {})))
     evidence = world.quoted(pod, (b"", b""))
     return world.against_clean(world.presented(evidence))
+
+
+def _host_quote(
+    case: str, *, signer: Key | None = None, nonce: bytes | None = None, sent: bool = True
+) -> None:
+    """Register a quote of the host's own TPM that isn't behind the vTPM's quote."""
+
+    def mount(world: World) -> Mounted:
+        lab = Lab(world)
+        policy = lab.policy(require_deep_quote=True)
+
+        def quoted(key: Key, challenged: bytes) -> Quote:
+            inner = world.evidence.quote.attest
+            bound = binding.deep_quote_qualifier(challenged, inner)
+            made = inner[:_NONCE_AT] + bound + inner[_NONCE_AT + len(bound) :]
+            return signed_quote(key, made)
+
+        honest = lab.evidence(deep_quote=quoted(lab.host_key, world.nonce))
+        other = quoted(signer or lab.host_key, nonce or world.nonce) if sent else None
+        return Mounted(
+            world.presented(msgspec.structs.replace(honest, deep_quote=other), policy),
+            world.presented(honest, policy),
+        )
+
+    attack("T23", case, "evidence")(mount)
+
+
+_host_quote("quote-of-another-hosts-tpm", signer=new_key())
+_host_quote("host-quote-for-another-nonce", nonce=bytes(32))
+_host_quote("no-host-quote", sent=False)
