@@ -29,7 +29,7 @@ from .verifier_cases import ARMS, NONCE, Case, arms, case, write_for_keylime
 PARTS = ("list", "quote", "evidence", "stages", "memory")
 NEW_ENTRIES = 100
 _ROOT = Path(__file__).resolve().parent.parent
-_WINDOW_S, _WINDOWS = 3.0, 6
+_WINDOW_S, _WINDOWS = 2.0, 6
 
 
 def main() -> None:
