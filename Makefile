@@ -1,7 +1,7 @@
 # The commands of attestbench; each installs what it needs first (scripts/setup.sh).
 BIN := .venv/bin
 
-.PHONY: help setup guest bench smoke test fuzz fuzz-quick speed check clean
+.PHONY: help setup guest bench smoke security test fuzz fuzz-quick speed check clean
 
 help:
 	@echo "make bench   install, run quick and quick-ima, render reports/quick{,-ima}/index.html"
@@ -9,6 +9,7 @@ help:
 	@echo "make fuzz    install, feed each parser a million hostile inputs (resumes; docs/fuzzing.md)"
 	@echo "make fuzz-quick  the same with 20,000 inputs each"
 	@echo "make speed   install, run the verifier beside Keylime's (docs/performance.md)"
+	@echo "make security  install, run every attack, render reports/security/index.html"
 	@echo "make check   install, run ruff, mypy and import-linter"
 	@echo "make smoke   install, run one small cell to see that everything works"
 	@echo "make guest   install, build the kernels and images of guests (16 CPU minutes, once)"
@@ -31,6 +32,10 @@ bench: guest
 smoke: setup
 	$(BIN)/attestbench run scenarios/smoke.toml --results results
 	$(BIN)/attestbench report smoke --results results --out reports/smoke
+
+security: setup
+	$(BIN)/attestbench run scenarios/security.toml --results results
+	$(BIN)/attestbench report security --results results --out reports/security
 
 test: guest
 	$(BIN)/pytest -n 2 tests
