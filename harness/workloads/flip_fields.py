@@ -34,9 +34,13 @@ def kind_of(field: str) -> str:
 def fields_of(evidence: bytes, ima_entries: int) -> list[Span]:
     """Spans in ascending order that cover all of ``evidence``, which must be well-formed.
 
-    Entries of the IMA log after the first ``ima_entries``, the quoted ones, go by another name.
+    Entries of the IMA log after the first ``ima_entries``, the quoted ones, go by another name; a
+    log that begins after a prefix counts from there.
     """
     items = dict(_items(evidence))
+    if "ima_prefix.entries" in items:
+        start, end = items["ima_prefix.entries"]
+        ima_entries -= _argument(evidence, start, end)
     spans: list[Span] = []
     for path, (start, end) in items.items():
         value = evidence[start:end]
@@ -83,6 +87,11 @@ def _items(data: bytes) -> list[tuple[str, tuple[int, int]]]:
 
     walk(0, "")
     return found
+
+
+def _argument(data: bytes, start: int, end: int) -> int:
+    """The CBOR number at ``start`` to ``end``."""
+    return int.from_bytes(data[start + 1 : end]) if end - start > 1 else data[start] & 0x1F
 
 
 def _key(data: bytes, at: int) -> tuple[int | str, int]:

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Mapping
 from functools import cache
 
+import msgspec
+
 from harness.framework import wire
 from harness.framework.errors import ParseError, PolicyError
 from harness.framework.evidence import (
@@ -13,7 +15,7 @@ from harness.framework.evidence import (
     bundle,
     cbor,
 )
-from harness.framework.evidence.bundle import LaunchClaims
+from harness.framework.evidence.bundle import ImaPrefix, LaunchClaims
 from harness.framework.verify import (
     VerificationCache,
     load_policy,
@@ -103,7 +105,10 @@ def _frame_seeds() -> tuple[bytes, ...]:
 
 
 def _evidence_seeds() -> tuple[bytes, ...]:
-    return tuple(bundle.encode_evidence(one) for one in (seeds.small_evidence(), seeds.evidence()))
+    """Evidence without certificates and reports, the same with a list's rest alone, and all of it."""
+    small = seeds.small_evidence()
+    rest = msgspec.structs.replace(small, version=2, ima_prefix=ImaPrefix(3, bytes(32)))
+    return tuple(bundle.encode_evidence(one) for one in (small, rest, seeds.evidence()))
 
 
 def _binding_seeds() -> tuple[bytes, ...]:

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from cryptography import x509
 
-from harness.framework.evidence.bundle import Evidence, encode_evidence
+from harness.framework.evidence import binding
+from harness.framework.evidence.bundle import Evidence, ImaPrefix, encode_evidence
 from harness.framework.tee import verifiers
 from harness.framework.tee.csv_processor import SoftwareProcessor
 from harness.framework.verify import Policy, VerificationCache
@@ -29,7 +30,7 @@ from harness.workloads.logs import BootLog, ImaLog, template_data
 from .guest_list import demonstration
 from .platforms import world_of
 from .test_containers import guest_evidence, guest_policy
-from .world import NOW, World, ids, judge
+from .world import NOW, World, attest, ids, judge
 
 Masks = tuple[int, ...]
 T = TypeVar("T")
@@ -143,6 +144,38 @@ def test_containers_and_what_was_measured_after_the_quote(world: World) -> None:
     guest = demonstration(world.pcrs)
     evidence = guest_evidence(world, guest, guest.binary + guest.entries[1].raw)
     found = covered(world, evidence, guest_policy(world), step=23)
+    assert found.unjustified == ()
+    assert {"ima_log[].sha1", "ima_log.after_quote"} <= set(found.accepted_fields)
+
+
+def test_a_list_that_goes_on_from_a_known_one(world: World) -> None:
+    def quoted_after(entries: int) -> dict[str, object]:
+        value = bytes(32)
+        for extended in world.ima.template_hashes_sha256[:entries]:
+            value = sha256(value + extended).digest()
+        pcrs = world.pcrs | {10: value}
+        quote = world.quote(attest(binding.quote_qualifier(world.nonce), pcrs))
+        return {"pcr_values": pcrs, "quote": quote}
+
+    first = judge(world, world.evidence(**quoted_after(30)))
+    assert first.state is not None
+    assert first.state.known is not None
+    end = first.state.known.end
+    assert end.entries == 30
+    second = world.evidence(
+        version=2,
+        ima_prefix=ImaPrefix(end.entries, end.pcr),
+        ima_log=world.ima.binary[end.size :],
+        **quoted_after(45),
+    )
+    wire = encode_evidence(second)
+    found = flip_coverage(
+        wire,
+        world.policy(),
+        world.challenge(previous=first.state),
+        NOW,
+        places=range(0, len(wire), 23),
+    )
     assert found.unjustified == ()
     assert {"ima_log[].sha1", "ima_log.after_quote"} <= set(found.accepted_fields)
 
