@@ -1,6 +1,7 @@
 """The policy of a running service: read again when its file changes."""
 
 import gc
+import threading
 from pathlib import Path
 
 from harness.framework.errors import PolicyError
@@ -12,8 +13,8 @@ class PolicyFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
-        self._policy: Policy | None = None
+        self._kept: tuple[tuple[int, int, int], Policy] | None = None
+        self._lock = threading.Lock()
 
     def current(self) -> Policy:
         """The policy as the file says now. One that can't be read puts the old one out of force.
@@ -21,18 +22,22 @@ class PolicyFile:
         Raises:
             PolicyError: names the file and what is wrong with it.
         """
-        try:
-            status = self._path.stat()
-            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
-            if self._policy is None or mark != self._seen:
-                self._policy = None
-                policy = load_policy(self._path.read_bytes())
-                _ = policy.digest, policy.plain_files  # now, not in somebody's attestation
-                self._policy, self._seen = policy, mark
-                gc.freeze()
-        except OSError as error:
-            self._policy = None
-            raise PolicyError(f"{self._path}: cannot be read: {error.strerror}") from None
-        except PolicyError as error:
-            raise PolicyError(f"{self._path}: {error}") from None
-        return self._policy
+        with self._lock:
+            try:
+                return self._read()
+            except OSError as error:
+                raise PolicyError(f"{self._path}: cannot be read: {error.strerror}") from None
+            except PolicyError as error:
+                raise PolicyError(f"{self._path}: {error}") from None
+
+    def _read(self) -> Policy:
+        kept, self._kept = self._kept, None
+        status = self._path.stat()
+        mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if kept is None or kept[0] != mark:
+            policy = load_policy(self._path.read_bytes())
+            _ = policy.digest, policy.plain_files  # now, not in somebody's attestation
+            kept = mark, policy
+            gc.freeze()
+        self._kept = kept
+        return kept[1]

@@ -239,3 +239,27 @@ def test_postgresql_serves_as_well(
     with Running(folder, fleet.policy(), "--state", postgresql) as service:
         assert service.attest(first, Clock(1, 1)) == {"freshness.rollback"}
         assert service.attest(first) == set()
+
+
+def test_a_database_that_fails_accepts_nobody(
+    fleet: SoftwareFleet, postgresql: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    import sqlalchemy as sa
+
+    from .conftest import empty
+
+    empty(postgresql)
+    attester = fleet.attester("pod-0")
+    folder = tmp_path_factory.mktemp("failing")
+    with Running(folder, fleet.policy(), "--state", postgresql) as service:
+        challenge_id, nonce = service.challenge("pod-0")
+        engine = sa.create_engine(postgresql.replace("postgresql:", "postgresql+psycopg:"))
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE revocations"))
+        engine.dispose()
+        for reply in (
+            service.answer(challenge_id, attester.evidence(nonce, now())),
+            service.request("GET", "/healthz"),
+        ):
+            assert (reply.status, reply.json["detail"]) == (503, "see the service's log")
+        assert 'relation \\"revocations\\" does not exist' in service.log.read_text()
