@@ -4,7 +4,9 @@ One SQLite file or PostgreSQL database that all worker processes share. Whatever
 is one statement, so that the database decides races.
 """
 
+import contextlib
 import os
+import threading
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -86,6 +88,7 @@ class Store:
                 f"state: {_first_line(error)}; expected sqlite:///FILE or postgresql://… "
                 "(which needs the extra `postgresql`)"
             ) from None
+        self._writing = threading.Lock()
         if self._file == ":memory:":
             raise StoreError(f"state {url}: names no file; every worker process needs the same one")
         if self._file is not None:
@@ -184,8 +187,10 @@ class Store:
 
     def _run(self, statement: sa.Executable, values: dict[str, Any] | None = None) -> list[Any]:
         """One statement, which is its own transaction. IntegrityError is for the caller."""
+        # Threads that wait for SQLite itself sleep longer than it takes.
+        turn = self._writing if statement.is_dml and self._file else contextlib.nullcontext()
         try:
-            with self._engine.connect() as connection:
+            with turn, self._engine.connect() as connection:
                 done = connection.execute(statement, values)
                 return list(done.all()) if done.returns_rows else []
         except IntegrityError:

@@ -255,3 +255,14 @@ def test_a_service_that_cannot_start_says_why_in_one_line(
     assert done.stderr.count("\n") == 1
     assert "secret" not in done.stderr
     assert sys.executable not in done.stderr
+
+
+def test_an_answer_does_not_wait_for_acknowledgements() -> None:
+    """Head and body are two writes; with Nagle's algorithm the second came 40 ms later."""
+    from harness.framework.service.server import listen
+
+    with listen("127.0.0.1", 0) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+        with client, accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
