@@ -1,5 +1,7 @@
 """Only the new part of an IMA list is sent, and judged as the whole list would be."""
 
+import hashlib
+import struct
 import time
 from pathlib import Path
 
@@ -185,3 +187,28 @@ def test_a_service_that_cannot_be_reached_is_named(service: Running, url: str, s
 def _client(service: Running) -> VerifierClient:
     pem = (service.folder / "verifier" / "results.pub").read_bytes()
     return VerifierClient(service.url, service.ca, pem)
+
+
+def test_a_prefix_of_any_entries_is_found(fleet: SoftwareFleet) -> None:
+    """A violation extends ones, another template is the parser's, another PCR doesn't count."""
+    path = b"/x\0"
+    digest = b"sha256:\0" + b"d" * 32
+    data = struct.pack("<I", len(digest)) + digest + struct.pack("<I", len(path)) + path
+    signed = data + struct.pack("<I", 2) + b"\3\2"
+    entries = [
+        struct.pack("<I20sI6sI", 10, b"s" * 20, 6, b"ima-ng", len(data)) + data,
+        struct.pack("<I20sI6sI", 10, bytes(20), 6, b"ima-ng", len(data)) + data,
+        struct.pack("<I20sI7sI", 10, b"s" * 20, 7, b"ima-sig", len(signed)) + signed,
+        struct.pack("<I20sI6sI", 11, b"s" * 20, 6, b"ima-ng", len(data)) + data,
+    ]
+    extended = [hashlib.sha256(data).digest(), b"\xff" * 32, hashlib.sha256(signed).digest()]
+    value, log = bytes(32), b"".join(entries)
+    for count, one in enumerate(extended, 1):
+        value = hashlib.sha256(value + one).digest()
+        rest = b"".join(entries[count:])
+        assert ima_prefix.after(log, ImaPrefix(count, value)) == rest
+    assert ima_prefix.after(log, ImaPrefix(4, value)) == b""
+    assert ima_prefix.after(log, ImaPrefix(5, value)) is None
+    for end in range(1, len(entries[0])):
+        with pytest.raises(ParseError):
+            ima_prefix.after(log[:end], ImaPrefix(1, value))
