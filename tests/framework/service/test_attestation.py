@@ -85,6 +85,22 @@ def test_t07_of_many_answers_at_once_one_counts(service: Running, fleet: Softwar
             assert sorted(reply.status for reply in replies) == [200, *[404] * 7]
 
 
+def test_overlapping_attestations_of_one_instance_keep_their_order(
+    service: Running, fleet: SoftwareFleet
+) -> None:
+    """Each is judged against what was stored last; a quote that comes after a newer one is behind."""
+    attester = fleet.attester("overlapping")
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: service.attest(attester), range(30)))
+    accepted = sum(not one for one in found)
+    assert all(one <= {"freshness.rollback"} for one in found)
+    store = Store(service.state)
+    standing = store.standing("overlapping")
+    store.close()
+    assert standing is not None
+    assert standing.version == accepted > 0
+
+
 def test_t06_evidence_for_another_challenge(service: Running, fleet: SoftwareFleet) -> None:
     attester = fleet.attester("other-challenge")
     _, nonce = service.challenge(attester.instance)
