@@ -134,30 +134,35 @@ def replay_ima_log(
         return MeasuredList()
     if not failures.require(bool(log or known), "ima.log.missing", "no IMA log"):
         return MeasuredList()
-    check = ContainerCheck(policy.containers) if policy.containers else None
-    walked = None
     try:
-        start = boot_event_log.replay(events) if check else {}
         other = _sha1_aggregate(events, policy)
-        if check is None:
-            end = known.end if known else None
-            replay = partial(_replay_plain, log, policy, other)
-            walked = ListWalk(replay, quoted, policy.file_rules, end, before, whole).walk()
-        result = walked.result if walked else replay_list(
-            log, quoted, start, policy, check, None, None, other
-        )  # fmt: skip
+        if policy.containers is not None:
+            check = ContainerCheck(policy.containers)
+            start = boot_event_log.replay(events)
+            result = replay_list(log, quoted, start, policy, check, None, None, other)
+            return _with_containers(result, check, failures)
+        end = known.end if known else None
+        replay = partial(_replay_plain, log, policy, other)
+        walked = ListWalk(replay, quoted, policy.file_rules, end, before, whole).walk()
     except ParseError as error:
         failures.add("ima.log.format", str(error))
         return MeasuredList()
-    if not _add_failures(result, check, failures):
+    result = walked.result
+    if not _add_failures(result, None, failures):
         return MeasuredList()
-    if walked is None:
-        return MeasuredList(result.entries, check.containers() if check else ())
     if result.problems or aggregate is None:
         return MeasuredList(result.entries, continues=walked.continues)
     size = result.end if whole or known is None else known.end.size + result.end
     list_end = ListEnd(aggregate, result.entries, size, quoted[IMA_PCR], walked.keys)
     return MeasuredList(result.entries, (), list_end, walked.continues)
+
+
+def _with_containers(
+    result: ImaReplay, check: ContainerCheck, failures: FailureList
+) -> MeasuredList:
+    if not _add_failures(result, check, failures):
+        return MeasuredList()
+    return MeasuredList(result.entries, check.containers())
 
 
 def _replay_plain(

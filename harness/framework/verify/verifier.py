@@ -73,18 +73,10 @@ def verify(
     events = measurements.replay_boot_log(decoded.boot_log, decoded.pcr_values, context)
     findings.ima = _replay_ima(decoded, events, challenge, public, cache, context)
     begin("policy")
-    measurements.check_boot_events(decoded.boot_log, events, context)
-    quotes.check_nonzero(decoded.pcr_values, context)
-    if findings.launch is not None:
-        launches.check_launch_policy(findings.launch.tee, context)
-        launches.check_platform(findings.launch, context)
-    if findings.fresh is not None:
-        launches.check_fresh_policy(findings.fresh, context)
+    _check_policy(decoded, events, findings, context)
     _check_freshness(decoded, challenge, findings, context)
-    whole = decoded.ima_prefix is None
-    if cache and whole and public and findings.ima.end and not failures.found:
-        known = KnownList(policy.digest, findings.ima.end)
-        cache.lists.keep(public.name, decoded.ima_log, known)
+    if cache and not failures.found:
+        _keep_list(decoded, findings, policy, cache)
     begin("done")
     return _result(context, findings, challenge)
 
@@ -104,6 +96,27 @@ class _Findings:
         """The TEE reports whose signatures hold."""
         reports = (self.launch.tee if self.launch else None, self.fresh)
         return [report for report in reports if report is not None]
+
+
+def _check_policy(
+    evidence: Evidence, events: list[BootEvent], findings: _Findings, context: Context
+) -> None:
+    measurements.check_boot_events(evidence.boot_log, events, context)
+    quotes.check_nonzero(evidence.pcr_values, context)
+    if findings.launch is not None:
+        launches.check_launch_policy(findings.launch.tee, context)
+        launches.check_platform(findings.launch, context)
+    if findings.fresh is not None:
+        launches.check_fresh_policy(findings.fresh, context)
+
+
+def _keep_list(
+    evidence: Evidence, findings: _Findings, policy: Policy, cache: VerificationCache
+) -> None:
+    """Remember an accepted list that was sent whole."""
+    key, end = findings.key, findings.ima.end
+    if key is not None and end is not None and evidence.ima_prefix is None:
+        cache.lists.keep(key.name, evidence.ima_log, KnownList(policy.digest, end))
 
 
 def _check_key(

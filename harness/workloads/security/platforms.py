@@ -114,10 +114,15 @@ def vtpm_of_another_pod(world: World) -> Mounted:
         secured = channel.connect_tls(
             stream, ChannelIdentity.create("pod"), service, "vtpm-service"
         )
-        # TLS 1.3: a client learns that it was refused with its first read.
+        # TLS 1.3: a client learns that it was refused with its first read, by an alert or, when its
+        # own write came first, by the end of the connection.
         with secured:
-            secured.sendall(_GET_RANDOM)
-            if not secured.recv(4096):
+            try:
+                secured.sendall(_GET_RANDOM)
+                answer = secured.recv(4096)
+            except OSError as error:
+                raise FrameworkError(f"the channel was closed: {error}") from error
+            if not answer:
                 raise FrameworkError("the channel was closed")
 
     return Mounted(
