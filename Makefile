@@ -12,7 +12,7 @@ help:
 	@echo "make security  install, run every attack, render reports/security/index.html"
 	@echo "make check   install, run ruff, mypy and import-linter"
 	@echo "make smoke   install, run one small cell to see that everything works"
-	@echo "make guest   install, build the kernels and images of guests (16 CPU minutes, once)"
+	@echo "make guest   install, build the kernels and images of guests (18 CPU minutes, once)"
 	@echo "make setup   only install: system packages and .venv"
 	@echo "make clean   remove .venv and caches; results/, reports/ and the built guest stay"
 	@echo "             (attestbench guest clean removes the guest)"

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def build_kernels(progress: Progress = silent) -> Kernels:
-    """The stock kernel and the one with measurement domains; 16 CPU minutes when not cached."""
+    """The stock kernel and the one with measurement domains; 18 CPU minutes when not cached."""
     return kernel_build.installed_kernels(progress)
 
 
