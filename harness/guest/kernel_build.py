@@ -71,7 +71,7 @@ def kernels_recipe(source: KernelSource, parts: KernelParts) -> Recipe:
 
 
 def build(source: KernelSource, parts: KernelParts, progress: Progress) -> Kernels:
-    """Both kernels from the cache, or built into it: about 16 CPU minutes.
+    """Both kernels from the cache, or built into it: about 18 CPU minutes.
 
     Raises EnvironmentError_: a program or space is missing, a patch does not apply, an option
     was dropped, or the compiler failed.
