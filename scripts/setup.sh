@@ -120,9 +120,7 @@ make_venv() {
     rm -f "$VENV/made-for"
     pip="$VENV/bin/python -m pip --disable-pip-version-check --quiet"
     echo "setup: installing Python packages into $VENV (a few minutes the first time)"
-    # Python compiles what is used when it is used; all of it would take a quarter of a minute.
-    { $pip install --no-compile --requirement "$LOCK" &&
-        $pip install --no-deps --editable .; } </dev/null ||
+    { $pip install --requirement "$LOCK" && $pip install --no-deps --editable .; } </dev/null ||
         fail "pip could not install $LOCK (its message is above); run the same command again"
     echo "$identity" >"$VENV/made-for"
     fingerprint >"$STAMP.new"
