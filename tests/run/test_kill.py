@@ -157,7 +157,7 @@ def test_the_real_command_survives_kills(tmp_path: Path) -> None:
 )
 def test_interrupt_says_how_to_resume(number: int, code: int, tmp_path: Path) -> None:
     scenario = tmp_path / "demo.toml"
-    scenario.write_text(scenario_text(options="sleep_ms = 100"))
+    scenario.write_text(scenario_text(options="sleep_ms = 1000"))
     command = [sys.executable, "-m", "harness.cli.main", "run", str(scenario)]
     command += ["--results", str(tmp_path), "--no-analysis", "--json"]
     process = subprocess.Popen(
