@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from harness.framework.errors import PolicyError
+from harness.framework.errors import ParseError, PolicyError
+from harness.framework.evidence import json_text
 from harness.framework.service import metrics, openapi
 from harness.framework.service.appraisal import Answer, Appraiser, BusyError, UnknownChallengeError
 from harness.framework.service.bodies import Gate
@@ -80,9 +81,9 @@ class Service:
     async def _challenge(self, request: Request) -> Response:
         async with self._gate.body(request, "application/json", _MAX_JSON) as body:
             try:
-                asked = msgspec.json.decode(body, type=ChallengeRequest)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise ProblemError("bad-request", f"body: {error}") from None
+                asked = json_text.decode(body, ChallengeRequest, "body")
+            except ParseError as error:
+                raise ProblemError("bad-request", str(error)) from None
             note(request, instance=asked.instance)
             issued = await _in(self._challenging, lambda: self._appraiser.challenge(asked.instance))
         metrics.CHALLENGES.inc()

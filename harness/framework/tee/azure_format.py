@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.framework.errors import ParseError
+from harness.framework.evidence import json_text
 from harness.framework.tee.tdx_format import TdReport
 
 Hardware = Literal[2, 4]
@@ -95,7 +96,7 @@ def parse_report(raw: bytes, kind: Hardware) -> HclReport:
     if any(raw[20:_HEADER]) or any(raw[end:]):
         raise ParseError("HCL report", "the spare bytes are not zero")
     runtime = raw[_RUNTIME:end]
-    data = _runtime_data(runtime)
+    data = json_text.decode(runtime, _RuntimeData, "HCL runtime data")
     return HclReport(
         hardware=raw[_HEADER : _HEADER + _HARDWARE],
         hash_name=_HASHES[hash_id],
@@ -132,13 +133,6 @@ def is_td_report_of(hardware: bytes, td: TdReport) -> bool:
     # Version 1 has a bound service TD, version 0 none.
     expected[0] = _TD_TYPE + bytes([any(td.service_td), 0])
     return all(hardware[at : at + len(part)] == part for at, part in expected.items())
-
-
-def _runtime_data(text: bytes) -> _RuntimeData:
-    try:
-        return msgspec.json.decode(text, type=_RuntimeData)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ParseError("HCL runtime data", str(error)) from None
 
 
 def _attestation_key(data: _RuntimeData) -> bytes:

@@ -7,7 +7,7 @@ the policy, nothing from the network.
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from harness.framework.errors import ParseError
+from harness.framework.evidence import json_text
 from harness.framework.tee.tdx_format import Platform, QeReport, TdReport
 from harness.framework.tee.vendor_certificate import VendorCertificate
 
@@ -32,7 +33,6 @@ SIGNER = "Intel SGX TCB Signing"
 _HEX = re.compile("[0-9A-Fa-f]*")
 _Svn = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 _Date = Annotated[dt.datetime, msgspec.Meta(tz=True)]
-_T = TypeVar("_T")
 # What a module or quoting enclave that is out of date makes of the platform's status.
 _OUTDATED: dict[Status, Status] = {
     "UpToDate": "OutOfDate",
@@ -131,16 +131,18 @@ class Signed(NamedTuple):
 
 def read_tcb_info(text: bytes) -> tuple[TcbInfo, Signed]:
     """Read a TCB info response (JSON); its signature isn't checked. Raises ParseError."""
-    outer = _decoded(text, _SignedTcbInfo, "TCB info")
+    outer = json_text.decode(text, _SignedTcbInfo, "TCB info")
     body = bytes(outer.tcb_info)
-    return _decoded(body, TcbInfo, "TCB info"), Signed(body, _signature(outer.signature))
+    return json_text.decode(body, TcbInfo, "TCB info"), Signed(body, _signature(outer.signature))
 
 
 def read_qe_identity(text: bytes) -> tuple[QeIdentity, Signed]:
     """Read a quoting enclave identity response; its signature isn't checked. Raises ParseError."""
-    outer = _decoded(text, _SignedQeIdentity, "QE identity")
+    outer = json_text.decode(text, _SignedQeIdentity, "QE identity")
     body = bytes(outer.enclave_identity)
-    return _decoded(body, QeIdentity, "QE identity"), Signed(body, _signature(outer.signature))
+    return json_text.decode(body, QeIdentity, "QE identity"), Signed(
+        body, _signature(outer.signature)
+    )
 
 
 def is_signed(statement: Signed, signer: VendorCertificate) -> bool:
@@ -216,13 +218,6 @@ def qe_problems(identity: QeIdentity, qe: QeReport) -> Iterator[str]:
 def unhex(text: str) -> bytes | None:
     """The bytes of hexadecimal digits and nothing else; None for other text."""
     return bytes.fromhex(text) if _HEX.fullmatch(text) and len(text) % 2 == 0 else None
-
-
-def _decoded(text: bytes, kind: type[_T], what: str) -> _T:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ParseError(what, str(error)) from None
 
 
 def _signature(text: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from harness.framework.errors import ParseError, PolicyError
-from harness.framework.evidence import ima_signature
+from harness.framework.evidence import ima_signature, json_text
 from harness.framework.evidence.ima_signature import NamedKey
 from harness.framework.verify.file_rules import FileRules
 from harness.framework.verify.path_patterns import PathPatterns
@@ -18,7 +18,6 @@ TEMPLATES = (
 )  # fmt: skip
 
 _MAX_SIZE = 256 * 1024 * 1024
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _Hex = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{2}){20,64}\Z")]
 _Digests = dict[str, Annotated[tuple[_Hex, ...], msgspec.Meta(min_length=1)]]
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -89,9 +88,9 @@ def load_runtime_policy(text: bytes) -> KeylimePolicy:
     if len(text) > _MAX_SIZE:
         raise PolicyError(f"runtime policy of {len(text)} bytes, at most {_MAX_SIZE}")
     try:
-        policy = msgspec.json.decode(text, type=KeylimePolicy)
-    except _MALFORMED as error:
-        raise PolicyError(f"runtime policy: {error}") from None
+        policy = json_text.decode(text, KeylimePolicy, "runtime policy")
+    except ParseError as error:
+        raise PolicyError(str(error)) from None
     _ = policy.rules  # checked when they are made
     return policy
 
@@ -111,7 +110,7 @@ def _verification_keys(text: str) -> list[NamedKey]:
         if not found:
             return []
         keys = msgspec.convert(found, _Keys)
-    except _MALFORMED as error:
+    except json_text.MALFORMED as error:
         raise PolicyError(f"runtime policy: verification-keys: {error}") from None
     if len(keys.keyids) > len(keys.pubkeys):
         raise PolicyError("runtime policy: verification-keys: more keyids than pubkeys")

@@ -9,7 +9,7 @@ import msgspec
 
 from harness.framework import tee
 from harness.framework.errors import ParseError, PolicyError
-from harness.framework.evidence import ima_signature
+from harness.framework.evidence import ima_signature, json_text
 from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE
 from harness.framework.evidence.ima_signature import NamedKey
 from harness.framework.evidence.ima_walk import AllowedFiles
@@ -258,9 +258,9 @@ def load_policy(text: bytes) -> Policy:
     if len(text) > _MAX_POLICY_SIZE:
         raise PolicyError(f"policy of {len(text)} bytes, at most {_MAX_POLICY_SIZE}")
     try:
-        policy = msgspec.json.decode(text, type=Policy)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PolicyError(f"policy: {error}") from None
+        policy = json_text.decode(text, Policy, "policy")
+    except ParseError as error:
+        raise PolicyError(str(error)) from None
     # All are checked when they are made.
     _ = policy.rules_by_tee, policy.root_bytes, policy.file_rules
     return policy
