@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence.ima_log import DIGEST_OF_TREE
+from harness.framework.evidence.tpm_public import PublicKey
+from harness.framework.evidence.x509_reading import is_strong
 
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 MAX_KEY_SIZE = 16384
 
 _WHAT = "IMA signature"
@@ -32,8 +33,6 @@ _HASHES: dict[int, hashes.HashAlgorithm] = {
     5: hashes.SHA384(),
     6: hashes.SHA512(),
 }
-_MIN_RSA_BITS = 2048
-_CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 
 
@@ -162,9 +161,7 @@ def _public_key(data: bytes) -> Loaded:
 
 
 def _strong(key: object) -> PublicKey:
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _MIN_RSA_BITS:
-        return key
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
+    if is_strong(key):
         return key
     raise ParseError("IMA key", "expected RSA from 2048 bits, or ECDSA on P-256, P-384 or P-521")
 

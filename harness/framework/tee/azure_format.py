@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import json_text
+from harness.framework.evidence.x509_reading import MIN_RSA_BITS
 from harness.framework.tee.tdx_format import TdReport
 
 Hardware = Literal[2, 4]
@@ -29,7 +30,7 @@ _HEADER, _HARDWARE, _RUNTIME_HEADER = 32, 1184, 20
 _RUNTIME = _HEADER + _HARDWARE + _RUNTIME_HEADER
 _HASHES = {1: "sha256", 2: "sha384", 3: "sha512"}
 _AK = "HCLAkPub"
-_MIN_RSA_BITS, _EXPONENT = 2048, 65537
+_EXPONENT = 65537
 _USER_DATA = 64
 _TD_TYPE = b"\x81\0"
 
@@ -140,7 +141,7 @@ def _attestation_key(data: _RuntimeData) -> bytes:
     if len(keys) != 1 or keys[0].kty != "RSA":
         raise ParseError("HCL runtime data", f"{len(keys)} keys {_AK}, expected one for RSA")
     n, e = (_base64url(number) for number in (keys[0].n, keys[0].e))
-    if e != _EXPONENT or n.bit_length() < _MIN_RSA_BITS:
+    if e != _EXPONENT or n.bit_length() < MIN_RSA_BITS:
         raise ParseError("HCL runtime data", f"RSA key of {n.bit_length()} bits, exponent {e}")
     try:
         key = rsa.RSAPublicNumbers(e, n).public_key()

@@ -7,7 +7,7 @@ its leaves have serial number 0 and neither basic constraints nor key usage.
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -17,27 +17,23 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
 from harness.framework.errors import ParseError, PolicyError
+from harness.framework.evidence.tpm_public import PublicKey
+from harness.framework.evidence.x509_reading import (
+    HASHES,
+    MALFORMED,
+    extension_of,
+    is_list_signed_by,
+    is_strong,
+    one_line,
+)
 from harness.framework.tee.der import Element, read, sequence
 
 _MAX_CERTIFICATES = 8
-_MALFORMED = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-_HASHES = ("sha256", "sha384", "sha512")
-_CURVES = ("secp256r1", "secp384r1", "secp521r1")
-_MIN_RSA_BITS = 2048
 _INTEGER, _VERSION = 0x02, 0xA0
 _UNDERSTOOD = frozenset(
     oid.dotted_string for oid in (ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE)
 )
 
-_E = TypeVar("_E", bound=x509.ExtensionType)
-PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 Scheme = padding.PSS | ec.ECDSA
 
 
@@ -108,8 +104,8 @@ def parse(der: bytes) -> VendorCertificate:
     serial = fields[at].content_of(signed)
     try:
         return _facts(der, signed, _readable(der, body.start + fields[at].content, serial), serial)
-    except _MALFORMED as error:
-        raise ParseError("certificate", " ".join(str(error).split())[:200]) from None
+    except MALFORMED as error:
+        raise ParseError("certificate", one_line(error)) from None
 
 
 def parse_root(der: bytes) -> VendorCertificate:
@@ -132,8 +128,8 @@ def parse_list(der: bytes) -> x509.CertificateRevocationList:
             raise ParseError("revocation list", "has no next update")
         if critical := [ext.oid.dotted_string for ext in crl.extensions if ext.critical]:
             raise ParseError("revocation list", f"critical extensions {', '.join(critical)}")
-    except _MALFORMED as error:
-        raise ParseError("revocation list", " ".join(str(error).split())[:200]) from None
+    except MALFORMED as error:
+        raise ParseError("revocation list", one_line(error)) from None
     return crl
 
 
@@ -230,8 +226,8 @@ def _facts(
     der: bytes, signed: bytes, certificate: x509.Certificate, serial: bytes
 ) -> VendorCertificate:
     extensions = certificate.extensions
-    basic = _value(extensions, x509.BasicConstraints)
-    usage = _value(extensions, x509.KeyUsage)
+    basic = extension_of(extensions, x509.BasicConstraints)
+    usage = extension_of(extensions, x509.KeyUsage)
     key = _strong_key(certificate)
     scheme, digest = _algorithm(certificate)
     names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
@@ -247,15 +243,15 @@ def _facts(
         serial=int.from_bytes(serial, signed=True),
         not_before_s=certificate.not_valid_before_utc.timestamp(),
         not_after_s=certificate.not_valid_after_utc.timestamp(),
-        issues=bool(basic and basic.ca and usage and usage.key_cert_sign),
-        signs_lists=bool(usage and usage.crl_sign),
-        path_length=basic.path_length if basic else None,
+        issues=bool(basic and basic.value.ca and usage and usage.value.key_cert_sign),
+        signs_lists=bool(usage and usage.value.crl_sign),
+        path_length=basic.value.path_length if basic else None,
         key=key,
         spki=key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         extensions={
-            extension.oid.dotted_string: extension.value.value
-            for extension in extensions
-            if isinstance(extension.value, x509.UnrecognizedExtension)
+            ext.oid.dotted_string: ext.value.value
+            for ext in extensions
+            if isinstance(ext.value, x509.UnrecognizedExtension)
         },
         critical=frozenset(ext.oid.dotted_string for ext in extensions if ext.critical),
     )
@@ -263,9 +259,7 @@ def _facts(
 
 def _strong_key(certificate: x509.Certificate) -> PublicKey:
     key = certificate.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _MIN_RSA_BITS:
-        return key
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
+    if is_strong(key):
         return key
     raise ParseError("certificate", "the key is neither RSA of 2048 bits nor on a NIST curve")
 
@@ -273,28 +267,17 @@ def _strong_key(certificate: x509.Certificate) -> PublicKey:
 def _algorithm(certificate: x509.Certificate) -> tuple[Scheme, HashAlgorithm]:
     scheme = certificate.signature_algorithm_parameters
     digest = certificate.signature_hash_algorithm
-    if digest is None or digest.name not in _HASHES:
+    if digest is None or digest.name not in HASHES:
         raise ParseError("certificate", "is signed with a weak or unknown hash")
     if not isinstance(scheme, padding.PSS | ec.ECDSA):
         raise ParseError("certificate", "is signed with neither RSA-PSS nor ECDSA")
     return scheme, digest
 
 
-def _value(extensions: x509.Extensions, kind: type[_E]) -> _E | None:
-    try:
-        return extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
 def _check_list(
     crl: x509.CertificateRevocationList, issuer: VendorCertificate, now_s: float
 ) -> None:
-    try:
-        signed = issuer.signs_lists and crl.is_signature_valid(issuer.key)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        signed = False
-    if not signed:
+    if not (issuer.signs_lists and is_list_signed_by(crl, issuer.key)):
         raise ChainError("crl", f"the list of {issuer.common_name!r} is not signed by it")
     start, end = crl.last_update_utc, crl.next_update_utc
     if end is None or not start.timestamp() <= now_s <= end.timestamp():

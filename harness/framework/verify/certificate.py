@@ -6,29 +6,23 @@ from typing import NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
 from harness.framework.errors import ParseError
 from harness.framework.evidence import binding
 from harness.framework.evidence.binding import HostBinding, LaunchBinding
+from harness.framework.evidence.x509_reading import (
+    HASHES,
+    MALFORMED,
+    extension_of,
+    is_list_signed_by,
+    is_strong,
+    one_line,
+)
 
-_E = TypeVar("_E", bound=x509.ExtensionType)
 _B = TypeVar("_B", LaunchBinding, HostBinding)
 
-# cryptography reads much of a certificate only when it is asked for it, so any access can raise.
-_MALFORMED = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-_HASHES = ("sha256", "sha384", "sha512")
-_CURVES = ("secp256r1", "secp384r1", "secp521r1")
-_MIN_RSA_BITS = 2048
 _UNDERSTOOD = {
     ExtensionOID.BASIC_CONSTRAINTS,
     ExtensionOID.KEY_USAGE,
@@ -81,16 +75,16 @@ def parse_certificate(der: bytes) -> CertificateFacts:
     """Read a certificate, our own extensions included. Raises ParseError."""
     try:
         return _certificate_facts(der)
-    except _MALFORMED as error:
-        raise ParseError("certificate", _one_line(error)) from None
+    except MALFORMED as error:
+        raise ParseError("certificate", one_line(error)) from None
 
 
 def parse_revocation_list(der: bytes) -> RevocationFacts:
     """Read a revocation list; one without a next update is refused. Raises ParseError."""
     try:
         return _revocation_facts(der)
-    except _MALFORMED as error:
-        raise ParseError("revocation list", _one_line(error)) from None
+    except MALFORMED as error:
+        raise ParseError("revocation list", one_line(error)) from None
 
 
 def is_issued_by(certificate: CertificateFacts, issuer: CertificateFacts) -> bool:
@@ -104,13 +98,7 @@ def is_issued_by(certificate: CertificateFacts, issuer: CertificateFacts) -> boo
 
 def is_list_of(revocation: RevocationFacts, issuer: CertificateFacts) -> bool:
     """Whether the list is signed by ``issuer``."""
-    key = issuer.certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
-        return False
-    try:
-        return revocation.crl.is_signature_valid(key)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return False
+    return is_list_signed_by(revocation.crl, issuer.certificate.public_key())
 
 
 def _certificate_facts(der: bytes) -> CertificateFacts:
@@ -121,10 +109,10 @@ def _certificate_facts(der: bytes) -> CertificateFacts:
     extensions = certificate.extensions
     key = certificate.public_key()
     digest = certificate.signature_hash_algorithm
-    basic = _extension(extensions, x509.BasicConstraints)
-    usage = _extension(extensions, x509.KeyUsage)
-    purposes = _extension(extensions, x509.ExtendedKeyUsage)
-    names = _extension(extensions, x509.SubjectAlternativeName)
+    basic = extension_of(extensions, x509.BasicConstraints)
+    usage = extension_of(extensions, x509.KeyUsage)
+    purposes = extension_of(extensions, x509.ExtendedKeyUsage)
+    names = extension_of(extensions, x509.SubjectAlternativeName)
     return CertificateFacts(
         sha256=hashlib.sha256(der).digest(),
         certificate=certificate,
@@ -141,7 +129,7 @@ def _certificate_facts(der: bytes) -> CertificateFacts:
         launch=_private(extensions, binding.LAUNCH_OID, binding.decode_launch_binding),
         host=_private(extensions, binding.HOST_OID, binding.decode_host_binding),
         not_understood=_not_understood(extensions),
-        strong=_strong_key(key) and digest is not None and digest.name in _HASHES,
+        strong=is_strong(key) and digest is not None and digest.name in HASHES,
         spki=key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
     )
 
@@ -159,13 +147,6 @@ def _revocation_facts(der: bytes) -> RevocationFacts:
         revoked=frozenset(entry.serial_number for entry in crl),
         not_understood=tuple(ext.oid.dotted_string for ext in crl.extensions if ext.critical),
     )
-
-
-def _extension(extensions: x509.Extensions, kind: type[_E]) -> x509.Extension[_E] | None:
-    try:
-        return extensions.get_extension_for_class(kind)
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _private(extensions: x509.Extensions, oid: str, decode: Callable[[bytes], _B]) -> _B | None:
@@ -186,13 +167,3 @@ def _not_understood(extensions: x509.Extensions) -> tuple[str, ...]:
 
 def _name_text(name: x509.GeneralName) -> str:
     return name.value if isinstance(name, x509.UniformResourceIdentifier) else repr(name)
-
-
-def _strong_key(key: object) -> bool:
-    if isinstance(key, rsa.RSAPublicKey):
-        return key.key_size >= _MIN_RSA_BITS
-    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
