@@ -21,6 +21,7 @@ from harness.framework import attester
 from harness.framework.evidence import binding, bundle, ima_prefix
 from harness.framework.evidence.bundle import ImaPrefix, LaunchClaims, Quote, TeeEvidence
 from harness.framework.evidence.ima_log import parse_entry
+from harness.framework.own_keys import common_name
 from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
 from harness.framework.verify import Policy, TeeRoot
 from harness.workloads.attestation import reference_values
@@ -226,8 +227,8 @@ def _certificate(
     )  # fmt: skip
     builder = (
         x509.CertificateBuilder()
-        .subject_name(_x509_name(subject))
-        .issuer_name(_x509_name(issuer))
+        .subject_name(common_name(subject))
+        .issuer_name(common_name(issuer))
         .public_key(key.public_key())
         .serial_number(serial or x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
@@ -249,7 +250,7 @@ def _certificate(
 def _revocation_list(key: ec.EllipticCurvePrivateKey, serials: tuple[int, ...]) -> bytes:
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateRevocationListBuilder(
-        issuer_name=_x509_name("authority"),
+        issuer_name=common_name("authority"),
         last_update=now - datetime.timedelta(hours=1),
         next_update=now + datetime.timedelta(days=_DAYS),
     )
@@ -257,7 +258,3 @@ def _revocation_list(key: ec.EllipticCurvePrivateKey, serials: tuple[int, ...]) 
         entry = x509.RevokedCertificateBuilder(serial_number=serial, revocation_date=now)
         builder = builder.add_revoked_certificate(entry.build())
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-
-
-def _x509_name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])

@@ -2,7 +2,6 @@
 
 import datetime
 import hmac
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from harness.framework.errors import FrameworkError
 from harness.framework.evidence import binding, bundle
 from harness.framework.evidence.binding import HostBinding
+from harness.framework.own_keys import certificate_builder, common_name, write_private
 from harness.framework.tpm.issuer import public_key_of
 from harness.framework.tpm.keys import area_is_attestation_key, make_credential
 
@@ -71,23 +71,14 @@ class Authority:
         """Make a new authority. Raises ``FileExistsError`` when there is one."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("attestbench authority")
+        name = common_name("attestbench authority")
         certificate = (
             _builder(name, name, key.public_key(), _ROOT_DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
             .add_extension(_ISSUES, critical=True)
             .sign(key, hashes.SHA256())
         )
-        private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        descriptor = os.open(
-            directory / "authority.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600
-        )
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(private)
+        write_private(directory / "authority.key", key)
         (directory / "authority.pem").write_bytes(
             certificate.public_bytes(serialization.Encoding.PEM)
         )
@@ -125,7 +116,7 @@ class Authority:
                 " the attestation key is not in the TPM that the EK certificate names"
             )
         keys = enrolment.keys
-        subject = _name(f"hardware TPM of {keys.host}")
+        subject = common_name(f"hardware TPM of {keys.host}")
         host = bundle.encode(HostBinding(host=keys.host, ak_name=keys.ak_name))
         certificate = (
             _builder(
@@ -178,22 +169,9 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-
-
 def _builder(subject: x509.Name, issuer: x509.Name, key: Any, days: int) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key)
+    return certificate_builder(subject, issuer, key, days).add_extension(identifier, critical=False)
 
 
 def _check_ek(keys: HostKeys, roots: tuple[bytes, ...]) -> None:

@@ -1,8 +1,6 @@
 """The service's keys: for TLS and for results. Made where they are missing, to try it out."""
 
-import datetime
 import ipaddress
-import os
 import socket
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.framework.errors import FrameworkError
+from harness.framework.own_keys import certificate_builder, common_name, write_private
 
 _TRIAL_DAYS = 90
 
@@ -34,7 +33,7 @@ def load_signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
 def make_signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """A new one, in a file of mode 0600. Raises ``FileExistsError`` when there is one."""
     key = ec.generate_private_key(ec.SECP256R1())
-    _write_private(path, key)
+    write_private(path, key)
     return key
 
 
@@ -44,22 +43,15 @@ def make_certificate(certificate: Path, key_path: Path, names: tuple[str, ...]) 
     Raises ``FileExistsError`` when there is a key already.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "attestbench verifier")])
+    subject = common_name("attestbench verifier")
     made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=_TRIAL_DAYS))
+        certificate_builder(subject, subject, key.public_key(), _TRIAL_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write_private(key_path, key)
+    write_private(key_path, key)
     certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
 
@@ -90,13 +82,3 @@ def _name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _write_private(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)

@@ -6,7 +6,6 @@ certification authority and no host in between is trusted.
 """
 
 import contextlib
-import datetime
 import hashlib
 import os
 import socket
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from harness.framework.errors import FrameworkError
 from harness.framework.evidence import binding
 from harness.framework.evidence.bundle import TeeEvidence
+from harness.framework.own_keys import certificate_builder, common_name, private_pem
 from harness.framework.tee import TeeReport, TeeVerificationError, verify_bound
 
 _DAYS = 30
@@ -41,16 +41,9 @@ class ChannelIdentity:
     def create(cls, name: str) -> "ChannelIdentity":
         """Make a P-256 key and its certificate; ``name`` is a DNS label."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        now = datetime.datetime.now(datetime.UTC)
+        subject = common_name(name)
         certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=_DAYS))
+            certificate_builder(subject, subject, key.public_key(), _DAYS)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(key, hashes.SHA256())
@@ -108,13 +101,8 @@ def check_peer(
 @contextlib.contextmanager
 def _pem_in_memory(identity: ChannelIdentity) -> Iterator[str]:
     """A path to key and certificate that exists in memory only: OpenSSL wants a file."""
-    pem = identity.key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ) + x509.load_der_x509_certificate(identity.certificate).public_bytes(
-        serialization.Encoding.PEM
-    )
+    certificate = x509.load_der_x509_certificate(identity.certificate)
+    pem = private_pem(identity.key) + certificate.public_bytes(serialization.Encoding.PEM)
     descriptor = os.memfd_create("channel", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, pem)

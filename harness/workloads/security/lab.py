@@ -30,6 +30,7 @@ from harness.framework.evidence.tpm_public import (
     SIGN,
     parse_public,
 )
+from harness.framework.own_keys import common_name
 from harness.framework.tee.csv_processor import POLICY_CSV2
 from harness.framework.verify import Policy
 from harness.workloads.security.registry import Mounted
@@ -93,8 +94,8 @@ class CertificateSpec(msgspec.Struct, frozen=True):
         """The certificate, valid around ``now_s``."""
         now = dt.datetime.fromtimestamp(now_s, dt.UTC)
         builder = x509.CertificateBuilder(
-            subject_name=_name(self.subject),
-            issuer_name=_name(self.issuer),
+            subject_name=common_name(self.subject),
+            issuer_name=common_name(self.issuer),
             public_key=self.key,
             serial_number=self.serial or x509.random_serial_number(),
             not_valid_before=now + self.start,
@@ -168,7 +169,7 @@ class Lab:
         """A revocation list (DER) of certificates with these serial numbers."""
         now = dt.datetime.fromtimestamp(self.world.now_s, dt.UTC)
         builder = x509.CertificateRevocationListBuilder(
-            issuer_name=_name(issuer), last_update=now - 2 * _DAY, next_update=now + end
+            issuer_name=common_name(issuer), last_update=now - 2 * _DAY, next_update=now + end
         )
         for serial in serials:
             entry = x509.RevokedCertificateBuilder(serial_number=serial, revocation_date=now - _DAY)
@@ -208,10 +209,6 @@ class Lab:
         data = binding.launch_report_data(claims)
         report = self.world.report(data, policy=policy)
         return self.evidence(ak_public=key, launch=claims, launch_report=report)
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
 
 def _key_usage(signs_certificates: bool) -> x509.KeyUsage:
