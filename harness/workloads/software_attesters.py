@@ -9,27 +9,32 @@ import datetime
 import hashlib
 import secrets
 import struct
+import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from harness.framework import attester
 from harness.framework.evidence import binding, bundle, ima_prefix
-from harness.framework.evidence.bundle import ImaPrefix, LaunchClaims, Quote, TeeEvidence
+from harness.framework.evidence.bundle import ImaPrefix, LaunchClaims, TeeEvidence
 from harness.framework.evidence.ima_log import parse_entry
 from harness.framework.own_keys import common_name
 from harness.framework.tee.csv_processor import SoftwareProcessor, SoftwareVendor
 from harness.framework.verify import Policy, TeeRoot
 from harness.workloads.attestation import reference_values
 from harness.workloads.logs import BootLog, ImaLog, boot_event_log, ima_log, pcrs_after
+from harness.workloads.software_keys import (
+    CertificateSpec,
+    Key,
+    new_key,
+    public_area,
+    signed_quote,
+    sized,
+)
 
-_SHA256, _ECDSA, _NULL, _P256 = 0x000B, 0x0018, 0x0010, 0x0003
-# fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign
-_AK_ATTRIBUTES = 0x2 | 0x10 | 0x20 | 0x40 | 0x400 | 0x10000 | 0x40000
+_SHA256 = 0x000B
 _DAYS = 30
 _IMA_PCR = 10
 
@@ -55,14 +60,14 @@ class SoftwareFleet:
         self.entries = ima_entries
         self._processor: SoftwareProcessor = SoftwareVendor().provision(directory)
         self._service = self._processor.launch({"service": b"vtpm service"})
-        self._root_key, self._host_key = (ec.generate_private_key(ec.SECP256R1()) for _ in "ab")
-        self.host_ak_name = _tpm_name(_public_area(self._host_key))
-        self.root = _certificate("authority", "authority", self._root_key, self._root_key, 1)
+        self._root_key, self._host_key = (new_key() for _ in "ab")
+        self.host_ak_name = _tpm_name(public_area(self._host_key))
+        self.root = self._certified("authority", self._root_key, ca=True, path_length=1)
         self.host_serial = x509.random_serial_number()
         host = bundle.encode(binding.HostBinding("host-a", self.host_ak_name))
-        self._host = _certificate(
-            "host-a", "authority", self._host_key, self._root_key, 0,
-            private=(binding.HOST_OID, host), serial=self.host_serial,
+        self._host = self._certified(
+            "host-a", self._host_key, ca=True, path_length=0,
+            private=((binding.HOST_OID, host),), serial=self.host_serial,
         )  # fmt: skip
 
     def policy(self, revoked: tuple[int, ...] = ()) -> Policy:
@@ -81,8 +86,8 @@ class SoftwareFleet:
 
     def attester(self, instance: str) -> "SoftwareAttester":
         """A new key for ``instance``, with its launch report and certificate."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        public = _public_area(key)
+        key = new_key()
+        public = public_area(key)
         claims = LaunchClaims(
             instance=instance,
             ak_name=_tpm_name(public),
@@ -93,16 +98,36 @@ class SoftwareFleet:
         )
         page = self._service.report(binding.launch_report_data(claims), secrets.token_bytes(16))
         bound = binding.launch_binding(claims, page, self._service.measurement)
-        leaf = _certificate(
-            instance, "host-a", key, self._host_key, None,
-            private=(binding.LAUNCH_OID, bundle.encode(bound)),
-            uri=binding.INSTANCE_URI_PREFIX + instance,
+        leaf = self._certified(
+            instance, key, "host-a", self._host_key,
+            private=((binding.LAUNCH_OID, bundle.encode(bound)),),
+            uris=(binding.INSTANCE_URI_PREFIX + instance,), purposes=(binding.AIK_EKU_OID,),
         )  # fmt: skip
         proofs = {
             "ak_certificate": leaf, "issuer_chain": (self._host,), "launch": claims,
             "launch_report": TeeEvidence("csv", page, self._processor.hsk_cek),
         }  # fmt: skip
         return SoftwareAttester(self, instance, key, public, proofs)
+
+    def _certified(
+        self,
+        subject: str,
+        key: Key,
+        issuer: str = "authority",
+        signer: Key | None = None,
+        **content: Any,
+    ) -> bytes:
+        """A certificate (DER) for ``key``, by the authority unless another one signs it."""
+        spec = CertificateSpec(
+            subject,
+            issuer,
+            key.public_key(),
+            signer or self._root_key,
+            start=-datetime.timedelta(hours=1),
+            end=datetime.timedelta(days=_DAYS),
+            **content,
+        )
+        return spec.der(time.time())
 
     def forked(self, attester: "SoftwareAttester", entries: int) -> "SoftwareAttester":
         """A copy of ``attester``; after ``entries`` it measured the files in another order."""
@@ -125,7 +150,7 @@ class SoftwareAttester:
         self,
         fleet: SoftwareFleet,
         instance: str,
-        key: ec.EllipticCurvePrivateKey,
+        key: Key,
         public: bytes,
         proofs: dict[str, object],
     ) -> None:
@@ -154,7 +179,7 @@ class SoftwareAttester:
         """
         pcrs = self._quoted(self._fleet.entries if entries is None else entries)
         attest = _attest(binding.quote_qualifier(nonce), pcrs, at)
-        quote = Quote(attest, _signature(self._key, attest))
+        quote = signed_quote(self._key, attest)
         if self._cut is None or self._cut[0] != prefix:
             self._cut = prefix, ima_prefix.cut(self._fleet.ima.binary, prefix)
         ima_log, prefix = self._cut[1]
@@ -171,14 +196,6 @@ class SoftwareAttester:
         return self._pcrs[entries]
 
 
-def _public_area(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """TPMT_PUBLIC of a restricted P-256 key."""
-    point = key.public_key().public_numbers()
-    head = struct.pack(">HHIH", 0x0023, _SHA256, _AK_ATTRIBUTES, 0)
-    parameters = struct.pack(">HHHHH", _NULL, _ECDSA, _SHA256, _P256, _NULL)
-    return head + parameters + _sized(point.x.to_bytes(32)) + _sized(point.y.to_bytes(32))
-
-
 def _tpm_name(public: bytes) -> bytes:
     return b"\0\x0b" + hashlib.sha256(public).digest()
 
@@ -189,65 +206,15 @@ def _attest(qualifier: bytes, pcrs: dict[int, bytes], at: Clock) -> bytes:
     digest = hashlib.sha256(b"".join(pcrs[pcr] for pcr in sorted(pcrs))).digest()
     return (
         struct.pack(">IH", 0xFF544347, 0x8018)
-        + _sized(b"\0\x0b" + bytes(32))
-        + _sized(qualifier)
+        + sized(b"\0\x0b" + bytes(32))
+        + sized(qualifier)
         + struct.pack(">QIIBQ", *at, 1, 0x20191023)
         + struct.pack(">IHB3s", 1, _SHA256, 3, select)
-        + _sized(digest)
+        + sized(digest)
     )
 
 
-def _signature(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
-    """TPMT_SIGNATURE: ECDSA with SHA-256."""
-    r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
-    head = struct.pack(">HH", _ECDSA, _SHA256)
-    return head + _sized(r.to_bytes(32)) + _sized(s.to_bytes(32))
-
-
-def _sized(data: bytes) -> bytes:
-    return struct.pack(">H", len(data)) + data
-
-
-def _certificate(
-    subject: str,
-    issuer: str,
-    key: ec.EllipticCurvePrivateKey,
-    signer: ec.EllipticCurvePrivateKey,
-    path_length: int | None,
-    private: tuple[str, bytes] | None = None,
-    uri: str | None = None,
-    serial: int = 0,
-) -> bytes:
-    """A certificate (DER); one without ``path_length`` is an attestation key's."""
-    now, issues = datetime.datetime.now(datetime.UTC), path_length is not None
-    usage = x509.KeyUsage(
-        digital_signature=not issues, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, key_cert_sign=issues, crl_sign=issues,
-        encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(common_name(subject))
-        .issuer_name(common_name(issuer))
-        .public_key(key.public_key())
-        .serial_number(serial or x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=_DAYS))
-        .add_extension(x509.BasicConstraints(ca=issues, path_length=path_length), critical=True)
-        .add_extension(usage, critical=True)
-    )
-    if uri is not None:
-        aik = x509.ExtendedKeyUsage([x509.ObjectIdentifier(binding.AIK_EKU_OID)])
-        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
-        builder = builder.add_extension(aik, critical=False).add_extension(names, critical=False)
-    if private is not None:
-        oid, value = private
-        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
-        builder = builder.add_extension(extension, critical=False)
-    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-
-
-def _revocation_list(key: ec.EllipticCurvePrivateKey, serials: tuple[int, ...]) -> bytes:
+def _revocation_list(key: Key, serials: tuple[int, ...]) -> bytes:
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateRevocationListBuilder(
         issuer_name=common_name("authority"),

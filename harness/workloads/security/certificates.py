@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.framework.authority import Authority
 from harness.framework.hardware_tpm.manufacture import manufacturer_chain
-from harness.workloads.security.lab import CertificateSpec, Key, Lab, new_key
+from harness.workloads.security.lab import Lab
 from harness.workloads.security.registry import Mounted, attack
 from harness.workloads.security.world import World
+from harness.workloads.software_keys import CertificateSpec, Key, new_key
 
 _TLS_CLIENT = "1.3.6.1.5.5.7.3.2"
 _SECOND = dt.timedelta(seconds=1)

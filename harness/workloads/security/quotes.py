@@ -13,9 +13,10 @@ from harness.framework.tpm import keys
 from harness.framework.tpm.issuer import TpmIssuerKey
 from harness.workloads.attestation import extend_logs
 from harness.workloads.logs import BootLog, ImaLog
-from harness.workloads.security.lab import Key, Lab, new_key, signed_quote, tpm_signature
+from harness.workloads.security.lab import Lab
 from harness.workloads.security.registry import Attempted, Mounted, attack
 from harness.workloads.security.world import World
+from harness.workloads.software_keys import Key, new_key, signed_quote, tpm_signature
 
 # TPMS_ATTEST: magic, type, then the signer's Name (TPM2B of 34 bytes) and the qualifying data.
 _MAGIC_AT, _TYPE_AT, _NONCE_AT = 0, 4, 6 + 36 + 2

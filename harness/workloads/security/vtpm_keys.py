@@ -13,9 +13,10 @@ from harness.framework.tpm import keys
 from harness.framework.tpm.keys import TpmKey
 from harness.framework.vtpm.client import connect
 from harness.workloads.attestation import extend_logs
-from harness.workloads.security.lab import AK_ATTRIBUTES, Lab, new_key, public_area, signed_quote
+from harness.workloads.security.lab import Lab
 from harness.workloads.security.registry import Attempted, Mounted, attack
 from harness.workloads.security.world import World
+from harness.workloads.software_keys import AK_ATTRIBUTES, new_key, public_area, signed_quote
 from harness.workloads.software_tpm import SoftwareTpmPod
 
 
