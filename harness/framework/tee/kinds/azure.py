@@ -46,6 +46,8 @@ class _AzureVerifier:
     """What is the same for both kinds of hardware."""
 
     tee: str
+    rules_type: type[AzureSnpRules] | type[AzureTdxRules]
+    _kind: azure_format.Hardware
     _hardware: SnpVerifier | TdxVerifier
 
     @property
@@ -63,6 +65,27 @@ class _AzureVerifier:
         """See TeeVerifier: those of the hardware."""
         return self._hardware.roots
 
+    def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
+        """See TeeVerifier: by what the hardware's certificates say."""
+        return self._hardware.is_root_of(self._inner(evidence, b""), root)
+
+    def verify(
+        self,
+        evidence: TeeEvidence,
+        root: bytes,
+        rules: Any = None,
+        now_s: float = 0.0,
+        memo: Memo = forgetful,
+    ) -> TeeReport:
+        """See TeeVerifier."""
+        try:
+            report = azure_format.parse_report(evidence.report, self._kind)
+        except ParseError as error:
+            raise TeeVerificationError("tee.azure.format", str(error)) from None
+        inner = self._inner(evidence, report.hardware)
+        given: Any = rules or self.rules_type()
+        return self._bound(report, self._hardware.verify(inner, root, given.hardware, now_s, memo))
+
     def check_rules(self, report: TeeReport, rules: Any) -> Iterator[tuple[str, str]]:
         """See TeeVerifier: the hardware's own rules, then the VM's configuration."""
         if not isinstance(report.details, AzureDetails):
@@ -70,6 +93,10 @@ class _AzureVerifier:
         yield from self._hardware.check_rules(report.details.hardware, rules.hardware)
         if rules.require_secure_boot and not report.details.configuration.secure_boot:
             yield "tee.azure.secure_boot", "secure boot is off"
+
+    def _inner(self, evidence: TeeEvidence, hardware: bytes) -> TeeEvidence:
+        """The hardware's own evidence; ``hardware`` is its report in the paravisor's."""
+        raise NotImplementedError
 
     def _bound(self, report: HclReport, hardware: TeeReport) -> TeeReport:
         """The paravisor's report, if ``hardware`` is about its runtime data."""
@@ -98,25 +125,11 @@ class AzureSnpVerifier(_AzureVerifier):
 
     tee = "az-snp-vtpm"
     rules_type = AzureSnpRules
+    _kind = azure_format.SNP
     _hardware = SnpVerifier()
 
-    def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
-        """See TeeVerifier."""
-        return self._hardware.is_root_of(evidence, root)
-
-    def verify(
-        self,
-        evidence: TeeEvidence,
-        root: bytes,
-        rules: AzureSnpRules | None = None,
-        now_s: float = 0.0,
-        memo: Memo = forgetful,
-    ) -> TeeReport:
-        """See TeeVerifier."""
-        report = _parsed(evidence.report, azure_format.SNP)
-        inner = TeeEvidence("snp", report.hardware, evidence.certificates)
-        hardware_rules = (rules or AzureSnpRules()).hardware
-        return self._bound(report, self._hardware.verify(inner, root, hardware_rules, now_s, memo))
+    def _inner(self, evidence: TeeEvidence, hardware: bytes) -> TeeEvidence:
+        return TeeEvidence("snp", hardware, evidence.certificates)
 
 
 class AzureTdxVerifier(_AzureVerifier):
@@ -128,38 +141,19 @@ class AzureTdxVerifier(_AzureVerifier):
 
     tee = "az-tdx-vtpm"
     rules_type = AzureTdxRules
+    _kind = azure_format.TDX
     _hardware = TdxVerifier()
 
-    def is_root_of(self, evidence: TeeEvidence, root: bytes) -> bool:
-        """See TeeVerifier."""
-        return self._hardware.is_root_of(TeeEvidence("tdx", evidence.certificates, b""), root)
+    def _inner(self, evidence: TeeEvidence, hardware: bytes) -> TeeEvidence:  # noqa: ARG002
+        return TeeEvidence("tdx", evidence.certificates, b"")
 
-    def verify(
-        self,
-        evidence: TeeEvidence,
-        root: bytes,
-        rules: AzureTdxRules | None = None,
-        now_s: float = 0.0,
-        memo: Memo = forgetful,
-    ) -> TeeReport:
-        """See TeeVerifier."""
-        report = _parsed(evidence.report, azure_format.TDX)
-        inner = TeeEvidence("tdx", evidence.certificates, b"")
-        hardware_rules = (rules or AzureTdxRules()).hardware
-        hardware = self._hardware.verify(inner, root, hardware_rules, now_s, memo)
+    def _bound(self, report: HclReport, hardware: TeeReport) -> TeeReport:
         details = hardware.details
         if not isinstance(details, TdxDetails) or not azure_format.is_td_report_of(
             report.hardware, details.quote.body
         ):
             raise TeeVerificationError("tee.azure.td_report", "differs from the quote's body")
-        return self._bound(report, hardware)
+        return super()._bound(report, hardware)
 
 
 VERIFIERS = (AzureSnpVerifier(), AzureTdxVerifier())
-
-
-def _parsed(raw: bytes, kind: azure_format.Hardware) -> HclReport:
-    try:
-        return azure_format.parse_report(raw, kind)
-    except ParseError as error:
-        raise TeeVerificationError("tee.azure.format", str(error)) from None
