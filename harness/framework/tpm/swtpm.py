@@ -7,7 +7,6 @@ import subprocess
 import time
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tpm2_pytss import ESAPI, TPM2_SU
@@ -122,10 +121,5 @@ class Swtpm:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

@@ -1,5 +1,6 @@
 """Attestation keys: of another TPM, outside of any TPM, of the wrong kind (rows T01, T03, T04)."""
 
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import msgspec
@@ -7,7 +8,7 @@ from tpm2_pytss import ESAPI, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPMA_OBJECT,
 
 from harness.framework import wire
 from harness.framework.evidence import binding, bundle
-from harness.framework.evidence.bundle import LaunchClaims
+from harness.framework.evidence.bundle import Evidence, LaunchClaims
 from harness.framework.evidence.tpm_public import DECRYPT, FIXED_TPM, RESTRICTED
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import TpmKey
@@ -33,27 +34,22 @@ class _OwnTpm(NamedTuple):
 
 def _own_tpm(world: World, name: str) -> _OwnTpm:
     pod = SoftwareTpmPod(world.folder(name), "ecc256")
-    world.add(_Closing(pod))
+    world.add(closing(pod))
     return _OwnTpm(pod, keys.persistent_key(pod.ectx, keys.EK_HANDLE))
 
 
-class _Closing:
-    def __init__(self, pod: SoftwareTpmPod) -> None:
-        self._pod = pod
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        self._pod.close()
+def _of_another_tpm(world: World, name: str) -> Evidence:
+    """What a second software TPM quotes for the same challenge and the same logs."""
+    other = _own_tpm(world, name)
+    extend_logs(other.pod.tcti, *world.logs)
+    boot, ima = world.logs
+    return bundle.decode_evidence(other.pod.attest(world.nonce, boot.log, ima.binary))
 
 
 @attack("T01", "quote-of-another-tpm", "deployment")
 def quote_of_another_tpm(world: World) -> Mounted:
     """A second software TPM quotes with its own key, beside the pod's certificate and launch."""
-    other = _own_tpm(world, "t01-a")
-    extend_logs(other.pod.tcti, *world.logs)
-    boot, ima = world.logs
-    foreign = bundle.decode_evidence(other.pod.attest(world.nonce, boot.log, ima.binary))
+    foreign = _of_another_tpm(world, "t01-a")
     return world.edit(
         ak_public=foreign.ak_public, quote=foreign.quote, pcr_values=foreign.pcr_values
     )
@@ -62,10 +58,7 @@ def quote_of_another_tpm(world: World) -> Mounted:
 @attack("T01", "quote-under-a-borrowed-name", "deployment")
 def quote_under_a_borrowed_name(world: World) -> Mounted:
     """The same, but it claims to have quoted with the pod's key."""
-    other = _own_tpm(world, "t01-b")
-    extend_logs(other.pod.tcti, *world.logs)
-    boot, ima = world.logs
-    foreign = bundle.decode_evidence(other.pod.attest(world.nonce, boot.log, ima.binary))
+    foreign = _of_another_tpm(world, "t01-b")
     return world.edit(quote=foreign.quote, pcr_values=foreign.pcr_values)
 
 
