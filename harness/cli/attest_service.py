@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -14,10 +14,12 @@ from harness.framework.errors import FrameworkError, PolicyError
 from harness.framework.host.platform import HostPlatform
 from harness.framework.service import keys
 from harness.framework.service.settings import Limits, Settings
-from harness.framework.service.store import Standing, Store
 from harness.framework.verify import load_policy
 from harness.framework.verify.policy import encode_policy
 from harness.model.errors import EnvironmentError_, InputError
+
+if TYPE_CHECKING:  # the database takes as long to load as all other commands of `attest`
+    from harness.framework.service.store import Standing, Store
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _MAX_NAME_BYTES = 66
@@ -174,7 +176,9 @@ def _revoke_host(directory: Path) -> int:
     return 0
 
 
-def _open(directory: Path, url: str | None) -> Store:
+def _open(directory: Path, url: str | None) -> "Store":
+    from harness.framework.service.store import Store
+
     file = directory / "verifier" / "state.sqlite"
     if url is None and not file.exists():
         raise InputError(
@@ -227,7 +231,7 @@ def _say(settings: Settings, workers: int) -> Any:
     return ready
 
 
-def _shown(one: Standing) -> dict[str, Any]:
+def _shown(one: "Standing") -> dict[str, Any]:
     previous = msgspec.structs.asdict(one.record.previous)
     return {
         "instance": one.instance, "host": one.record.host, "host_key": one.record.host_key.hex(),
