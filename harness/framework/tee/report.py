@@ -84,3 +84,14 @@ class TeeVerifier(Protocol):
 
     def check_rules(self, report: TeeReport, rules: Any) -> Iterator[tuple[str, str]]:
         """Failure id and detail of each of ``rules`` that a bound report breaks."""
+
+
+def check_bits(
+    failure: str, what: str, value: int, required: int, forbidden: int
+) -> Iterator[tuple[str, str]]:
+    """``failure`` if ``value`` lacks one of the ``required`` bits or has one of the forbidden."""
+    if value & required != required or value & forbidden:
+        yield (
+            failure,
+            f"{what} {value:#x}, required bits {required:#x}, forbidden {forbidden:#x}",
+        )

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from harness.framework.tee import snp_format
+from harness.framework.tee.report import check_bits
 from harness.framework.tee.snp_format import Report
 
 POLICY_ONE, POLICY_MIGRATE_MA, POLICY_DEBUG = 1 << 17, 1 << 18, 1 << 19
@@ -61,12 +62,8 @@ def check(report: Report, line: str, rules: SnpRules) -> Iterator[tuple[str, str
 
 
 def _check_guest_policy(report: Report, rules: SnpRules) -> Iterator[tuple[str, str]]:
-    policy, required, forbidden = report.policy, rules.required_bits, rules.forbidden_bits
-    if policy & required != required or policy & forbidden:
-        yield (
-            "tee.policy",
-            f"guest policy {policy:#x}, required bits {required:#x}, forbidden {forbidden:#x}",
-        )
+    policy, bits = report.policy, (rules.required_bits, rules.forbidden_bits)
+    yield from check_bits("tee.policy", "guest policy", policy, *bits)
     abi = (policy >> 8 & 0xFF, policy & 0xFF)
     if abi < rules.minimum_abi:
         yield "tee.snp.abi", f"asks for ABI {abi}, at least {rules.minimum_abi}"
@@ -77,13 +74,8 @@ def _check_guest_policy(report: Report, rules: SnpRules) -> Iterator[tuple[str, 
 
 
 def _check_platform(report: Report, line: str, rules: SnpRules) -> Iterator[tuple[str, str]]:
-    info = report.platform_info
-    required, forbidden = rules.required_platform_bits, rules.forbidden_platform_bits
-    if info & required != required or info & forbidden:
-        yield (
-            "tee.snp.platform",
-            f"platform {info:#x}, required bits {required:#x}, forbidden {forbidden:#x}",
-        )
+    bits = rules.required_platform_bits, rules.forbidden_platform_bits
+    yield from check_bits("tee.snp.platform", "platform", report.platform_info, *bits)
     needed = rules.required_mitigations
     if any(vector & needed != needed for vector in report.mitigations):
         yield "tee.snp.mitigations", f"vectors {report.mitigations}, required bits {needed:#x}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from harness.framework.tee.report import check_bits
 from harness.framework.tee.tdx_collateral import Status
 from harness.framework.tee.tdx_format import TdReport
 from harness.framework.tee.tdx_verdict import Collateral, Verdict
@@ -41,13 +42,8 @@ class TdxRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def check(td: TdReport, verdict: Verdict | None, rules: TdxRules) -> Iterator[tuple[str, str]]:
     """Failure id and detail of each rule that ``td``, or its platform's verdict, breaks."""
     yield from _check_verdict(verdict, rules)
-    required, forbidden = rules.required_attributes, rules.forbidden_attributes
-    if td.attributes & required != required or td.attributes & forbidden:
-        yield (
-            "tee.policy",
-            f"TD attributes {td.attributes:#x}, required bits {required:#x}, "
-            f"forbidden {forbidden:#x}",
-        )
+    bits = rules.required_attributes, rules.forbidden_attributes
+    yield from check_bits("tee.policy", "TD attributes", td.attributes, *bits)
     accepted = (
         ("tee.tdx.seam", td.mr_seam, rules.mr_seams),
         ("tee.tdx.config", td.mr_config_id, rules.mr_config_ids),

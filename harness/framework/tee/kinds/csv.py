@@ -17,7 +17,7 @@ from harness.framework.evidence.bundle import TeeEvidence
 from harness.framework.evidence.memo import Memo, forgetful, hash_of
 from harness.framework.tee import csv_format, sm2
 from harness.framework.tee.csv_format import Certificate, Report
-from harness.framework.tee.report import TeeReport, TeeVerificationError
+from harness.framework.tee.report import TeeReport, TeeVerificationError, check_bits
 
 POLICY_NODBG, POLICY_ES = 0x1, 0x4
 _CEK_BODY = slice(csv_format.CA_SIZE, csv_format.CA_SIZE + csv_format.CERTIFICATE_SIGNED)
@@ -81,13 +81,8 @@ class CsvVerifier:
 
     def check_rules(self, report: TeeReport, rules: CsvRules) -> Iterator[tuple[str, str]]:
         """See TeeVerifier: the bits of the guest policy, and the registers."""
-        required, forbidden = rules.required_bits, rules.forbidden_bits
-        if report.policy & required != required or report.policy & forbidden:
-            yield (
-                "tee.policy",
-                f"guest policy {report.policy:#x}, required bits {required:#x}, "
-                f"forbidden {forbidden:#x}",
-            )
+        bits = rules.required_bits, rules.forbidden_bits
+        yield from check_bits("tee.policy", "guest policy", report.policy, *bits)
         for register, digests in rules.rtmrs.items():
             if not 0 <= register < len(report.rtmrs) or report.rtmrs[register] not in digests:
                 yield "tee.csv.rtmr", f"register {register} has no value that is accepted"
