@@ -14,8 +14,9 @@ import click
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from harness.cli.attest_logs import replay
 from harness.cli.attest_service import FOLDER, one_line, revoke, serve, state
-from harness.cli.common import json_option, print_json
+from harness.cli.common import json_option, print_json, read_file
 from harness.framework import wire
 from harness.framework.deployment import Deployment, HostPlatform
 from harness.framework.errors import FrameworkError, PolicyError
@@ -31,7 +32,6 @@ from harness.model.errors import EnvironmentError_, InputError, RejectedError
 from harness.workloads.by_hand import PodHost, policy_for
 
 _NONCE_BYTES = 32
-_MAX_FILE_BYTES = 32 * 1024 * 1024
 _INSTANCE = click.option("--instance", default="pod-0", show_default=True, help="Which pod.")
 
 
@@ -52,10 +52,13 @@ def attest() -> None:
         --ca DIR/verifier/tls.pem --result-key DIR/verifier/results.pub
     attestbench attest state DIR              # what it accepted and revoked
     attestbench attest revoke DIR --instance pod-0
+
+    \b
+    attestbench attest replay --ima-log FILE  # what a log leads to; no TPM needed
     """
 
 
-for _command in (serve, state, revoke):
+for _command in (serve, state, revoke, replay):
     attest.add_command(_command)
 
 
@@ -141,7 +144,7 @@ def _attest_to(
 ) -> int:
     ca, result_key = trusted
     with one_line():
-        client = VerifierClient(url, ca, _read(result_key))
+        client = VerifierClient(url, ca, read_file(result_key))
         claims = client.attest(instance, lambda *asked: _evidence(directory, instance, *asked))
     pod = claims["submods"]["vtpm"]
     if as_json:
@@ -181,7 +184,7 @@ def verify_evidence(
     evidence: Path, policy: Path, nonce: str, sign: Path | None, *, as_json: bool
 ) -> int:
     """Judge EVIDENCE; exit 0 when accepted, 1 when rejected, with every failure found."""
-    data, text, challenge = _read(evidence), _read(policy), _nonce(nonce)
+    data, text, challenge = read_file(evidence), read_file(policy), _nonce(nonce)
     now = time.time()
     try:
         rules = load_policy(text)
@@ -247,20 +250,9 @@ def _nonce(text: str) -> bytes:
 
 def _signing_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
-        key = serialization.load_pem_private_key(_read(path), password=None)
+        key = serialization.load_pem_private_key(read_file(path), password=None)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: expected a P-256 private key in PEM: {error}") from error
     if not (isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)):
         raise InputError(f"{path}: expected a P-256 private key, found another kind")
     return key
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise InputError(f"{path}: larger than {_MAX_FILE_BYTES >> 20} MiB")
-    return data

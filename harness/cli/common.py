@@ -14,6 +14,7 @@ from harness.scenario.errors import nearest
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 RESULTS = Path("results")
+_MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
 def results_option(function: _F) -> _F:
@@ -87,3 +88,15 @@ def cell_name(cell: Cell) -> str:
 
 def _plain(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def read_file(path: Path) -> bytes:
+    """A file named on the command line, at most 64 MiB. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise InputError(f"{path}: larger than {_MAX_FILE_BYTES >> 20} MiB")
+    return data

@@ -26,7 +26,7 @@ def cbor_mutator(data: bytes, max_size: int, seed: int, plain: Plain) -> bytes:
     """Change one value of a CBOR item, or put another value of it in its place."""
     choose = random.Random(seed)
     try:
-        item: Any = [cbor2.loads(data)]
+        item: Any = [_known(cbor2.loads(data))]
     except _NOT_CBOR:
         return plain(data, max_size)
     places = list(_places(item))
@@ -43,6 +43,15 @@ def cbor_mutator(data: bytes, max_size: int, seed: int, plain: Plain) -> bytes:
     return made if len(made) <= max_size else plain(data, max_size)
 
 
+def _known(item: Any) -> Any:
+    """Evidence's few types; of what else CBOR has, None."""
+    if isinstance(item, dict):
+        return {key: _known(item[key]) for key in item if isinstance(key, int | str | bytes)}
+    if isinstance(item, list):
+        return [_known(one) for one in item]
+    return item if isinstance(item, int | str | bytes) else None
+
+
 def _places(item: Any) -> Iterator[tuple[Any, Any]]:
     """Every value below ``item`` as its container and key."""
     for key in range(len(item)) if isinstance(item, list) else list(item):
@@ -56,12 +65,12 @@ def _changed(value: Any, choose: random.Random, plain: Plain, max_size: int) -> 
         return plain(value, max(len(value) + 8, 16)) if len(value) < max_size else b""
     if isinstance(value, str):
         return plain(value.encode(), len(value) + 8).decode("utf-8", "replace")
-    if isinstance(value, bool) or value is None:
-        return choose.choice([None, True, False, 0, b"", "", [], {}])
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return choose.choice([0, 1, 23, 24, 255, 256, 2**16, 2**32, 2**64 - 1, value ^ 1])
     if isinstance(value, list):
         return value + value[:1] if choose.random() < 0.5 else value[1:]
+    if not isinstance(value, dict):
+        return choose.choice([None, True, False, 0, b"", "", [], {}])
     kept = dict(value)
     if kept and choose.random() < 0.5:
         kept.pop(choose.choice(list(kept)))

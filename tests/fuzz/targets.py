@@ -105,10 +105,13 @@ def _frame_seeds() -> tuple[bytes, ...]:
 
 
 def _evidence_seeds() -> tuple[bytes, ...]:
-    """Evidence without certificates and reports, the same with a list's rest alone, and all of it."""
-    small = seeds.small_evidence()
+    """Without certificates and reports, the same with a list's rest alone, and two with all."""
+    small, whole = seeds.small_evidence(), seeds.evidence()
     rest = msgspec.structs.replace(small, version=2, ima_prefix=ImaPrefix(3, bytes(32)))
-    return tuple(bundle.encode_evidence(one) for one in (small, rest, seeds.evidence()))
+    assert whole.launch_report is not None
+    report = msgspec.structs.replace(whole.launch_report, event_log=seeds.boot_logs()[0])
+    logged = msgspec.structs.replace(whole, launch_report=report)
+    return tuple(bundle.encode_evidence(one) for one in (small, rest, whole, logged))
 
 
 def _binding_seeds() -> tuple[bytes, ...]:

@@ -56,13 +56,20 @@ def launch_report_data(claims: LaunchClaims) -> bytes:
 
 
 def fresh_report_data(
-    nonce: bytes, attest: bytes, boot_log_sha256: bytes, ima_log_sha256: bytes
+    nonce: bytes,
+    attest: bytes,
+    boot_log_sha256: bytes,
+    ima_log_sha256: bytes,
+    event_log: bytes = b"",
 ) -> bytes:
     """Report data of a TEE report made for one attestation: 64 bytes.
 
     The logs are bound beside the quote: where the host relays the TPM, the guest vouches for them.
+    ``event_log`` is the report's own, if it has one.
     """
-    bound = (_sha256(nonce), _sha256(attest), boot_log_sha256, ima_log_sha256)
+    bound = [_sha256(nonce), _sha256(attest), boot_log_sha256, ima_log_sha256]
+    if event_log:
+        bound.append(_sha256(event_log))
     return hashlib.sha512(_FRESH + b"".join(bound)).digest()
 
 

@@ -20,6 +20,7 @@ _Nonce = Annotated[bytes, msgspec.Meta(min_length=MIN_NONCE, max_length=MAX_NONC
 _Small = Annotated[bytes, msgspec.Meta(max_length=4096)]
 _Certificate = Annotated[bytes, msgspec.Meta(max_length=16384)]
 _TeeBlob = Annotated[bytes, msgspec.Meta(max_length=65536)]
+_EventLog = Annotated[bytes, msgspec.Meta(min_length=1, max_length=4 * 1024 * 1024)]
 _BootLog = Annotated[bytes, msgspec.Meta(max_length=4 * 1024 * 1024)]
 _ImaLog = Annotated[bytes, msgspec.Meta(max_length=27 * 1024 * 1024)]
 _Name = Annotated[str, msgspec.Meta(max_length=128)]
@@ -35,16 +36,19 @@ class Quote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: _Small
 
 
-class TeeEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TeeEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A TEE report with the certificates below the vendor's root.
 
     What both hold is for the kind of TEE to say (docs/tees.md). For ``tee == "csv"``: the page of
-    4,096 bytes as the processor returns it, and HSK followed by CEK (2,916 bytes).
+    4,096 bytes as the processor returns it, and HSK followed by CEK (2,916 bytes). ``event_log``
+    explains the report's run-time measurement registers (a CC event log, docs/logs.md); it is left
+    out where there is none.
     """
 
     tee: _Name
     report: _TeeBlob
     certificates: _TeeBlob
+    event_log: _EventLog = b""
 
 
 class LaunchClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +98,10 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def encode(value: msgspec.Struct) -> bytes:
-    """Deterministic CBOR of a struct as a map that holds every field; None is written as null."""
+    """Deterministic CBOR of a struct as a map that holds every field; None is written as null.
+
+    An empty ``event_log`` of :class:`TeeEvidence` is left out.
+    """
     return cbor.encode(msgspec.to_builtins(value, builtin_types=(bytes,)))
 
 
@@ -105,7 +112,10 @@ def decode(data: bytes, kind: type[_T], max_size: int) -> _T:
         ParseError: not canonical CBOR, larger than ``max_size`` bytes, a field is missing, unknown,
             of the wrong type or beyond its limit.
     """
-    return _convert(cbor.decode(data, max_size), kind, set(kind.__struct_fields__))
+    names = set(kind.__struct_fields__)
+    if kind.__struct_config__.omit_defaults:
+        names = set(kind.__struct_fields__[: -len(kind.__struct_defaults__)])
+    return _convert(cbor.decode(data, max_size), kind, names)
 
 
 def _convert(fields: object, kind: type[_T], names: set[str]) -> _T:
@@ -115,8 +125,7 @@ def _convert(fields: object, kind: type[_T], names: set[str]) -> _T:
         value = msgspec.convert(fields, kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise ParseError(kind.__name__, str(error)) from None
-    if isinstance(fields, dict) and len(fields) != len(names):
-        missing = sorted(names - set(fields))
+    if isinstance(fields, dict) and (missing := sorted(names - set(fields))):
         raise ParseError(kind.__name__, f"fields {', '.join(missing)} are missing")
     return value
 

@@ -17,6 +17,7 @@ from harness.framework.evidence.tpm_public import (
     PublicArea,
 )
 from harness.framework.tee import TeeReport, TeeVerificationError
+from harness.framework.verify.boot_rules import BootRules, check_ccel
 from harness.framework.verify.chain import Chain
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
@@ -28,11 +29,15 @@ _FORBIDDEN = DECRYPT
 
 
 class TeeTrust(NamedTuple):
-    """A report whose signatures hold, the root that it goes back to, and whether it is bound."""
+    """A report whose signatures hold, the root that it goes back to, and whether it is bound.
+
+    ``event_log`` is what came as the explanation of its registers.
+    """
 
     report: TeeReport
     root: TeeRoot
     bound: bool
+    event_log: bytes
 
 
 class Launch(NamedTuple):
@@ -106,7 +111,7 @@ def check_paravisor(evidence: Evidence, public: PublicArea, context: Context) ->
         "chain.paravisor.key",
         f"vouches for {report.key.hex() or 'no key'}",
     )
-    trust = TeeTrust(report, root, bound)
+    trust = TeeTrust(report, root, bound, evidence.launch_report.event_log)
     return Launch(trust, report.instance, "", b"", len(failures.found) == before)
 
 
@@ -123,7 +128,7 @@ def check_tee(
         failure_id,
         "the report's data are not the expected ones",
     )
-    return TeeTrust(report, root, bound)
+    return TeeTrust(report, root, bound, evidence.event_log)
 
 
 def _verified(evidence: TeeEvidence, context: Context) -> tuple[TeeReport, TeeRoot] | None:
@@ -168,7 +173,9 @@ def check_fresh_report(
         return None
     boot_log = sha256(evidence.boot_log).digest()
     ima_log = binding.ima_log_digest(evidence.ima_log, evidence.ima_prefix)
-    expected = binding.fresh_report_data(nonce, evidence.quote.attest, boot_log, ima_log)
+    expected = binding.fresh_report_data(
+        nonce, evidence.quote.attest, boot_log, ima_log, fresh.event_log
+    )
     trust = check_tee(fresh, expected, "tee.fresh.binding", context)
     if trust is not None and launch is not None:
         new, old = trust.report, launch.tee.report
@@ -185,7 +192,7 @@ def check_launch_policy(trust: TeeTrust, context: Context) -> None:
     """Measurement, guest policy and kind of root of a vTPM service against the policy."""
     policy = context.policy
     accepted = policy.accepted_measurements + policy.relayed_measurements
-    _check_tee_policy(trust, accepted, "tee.measurement", context)
+    _check_tee_policy(trust, accepted, "tee.measurement", policy.service_boot_rules, context)
 
 
 def check_platform(launch: Launch, context: Context) -> None:
@@ -202,12 +209,17 @@ def check_platform(launch: Launch, context: Context) -> None:
 
 def check_fresh_policy(trust: TeeTrust, context: Context) -> None:
     """The same of the guest that a fresh report is about."""
-    accepted = context.policy.pod_measurements
-    _check_tee_policy(trust, accepted, "tee.fresh.measurement", context)
+    policy = context.policy
+    accepted, rules = policy.pod_measurements, policy.pod_boot_rules
+    _check_tee_policy(trust, accepted, "tee.fresh.measurement", rules, context)
 
 
 def _check_tee_policy(
-    trust: TeeTrust, accepted: tuple[bytes, ...], failure_id: str, context: Context
+    trust: TeeTrust,
+    accepted: tuple[bytes, ...],
+    failure_id: str,
+    boot_rules: BootRules | None,
+    context: Context,
 ) -> None:
     """An unbound report is left alone: in CSV's first format, only the binding pins its fields."""
     policy, failures = context.policy, context.failures
@@ -227,6 +239,13 @@ def _check_tee_policy(
     verifier = tee.verifiers()[report.tee]
     for broken, detail in verifier.check_rules(report, policy.rules_by_tee[report.tee]):
         failures.add(broken, detail)
+    if not trust.event_log:
+        failures.require(
+            boot_rules is None, "tee.events.missing", "no log explains the report's registers"
+        )
+        return
+    for problem in check_ccel(trust.event_log, report.rtmrs, boot_rules):
+        failures.add(problem.id, f"CC event log: {problem.detail}")
 
 
 def trust_kind(trusts: list[TeeTrust]) -> TrustKind:

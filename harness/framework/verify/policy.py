@@ -86,12 +86,14 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     ``CsvRules``). A service of ``relayed_measurements`` serves guests through a
     device on their host, so that without a fresh report nothing is known of them. ``boot`` are the
     allowed SHA-256 event digests by PCR, ``boot_rules`` say what each event may be (None: replay
-    only; with both, both must hold). ``ima`` are the allowed digests by path, of files, and
-    ``ima_keys`` (certificates or public keys) those whose signatures of files count instead.
-    ``ima_keyrings`` are the digests of keys that may be loaded, by keyring, and then count too;
-    ``ima_buffers`` those of other buffers, by name. ``keylime`` replaces all of these by a runtime
-    policy of Keylime's. With ``sha1_boot_aggregate`` that of the boot log's SHA-1 digests, which
-    nothing vouches for, is acceptable as well.
+    only; with both, both must hold). ``service_boot_rules`` and ``pod_boot_rules`` say the same of
+    the CC event logs of launch and fresh reports; with None, a report may come without such a log,
+    and one that is there must still lead to the report's registers. ``ima`` are the allowed digests
+    by path, of files, and ``ima_keys`` (certificates or public keys) those whose signatures of
+    files count instead. ``ima_keyrings`` are the digests of keys that may be loaded, by keyring,
+    and then count too; ``ima_buffers`` those of other buffers, by name. ``keylime`` replaces all of
+    these by a runtime policy of Keylime's. With ``sha1_boot_aggregate`` that of the boot log's
+    SHA-1 digests, which nothing vouches for, is acceptable as well.
     ``platforms``: the chips of each host; without any, a host may have whichever chip.
     ``containers``: None where no container may measure anything into a PCR of its own.
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
@@ -114,6 +116,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     nonzero_pcrs: tuple[_Pcr, ...] = (0, 10)
     boot: dict[int, tuple[bytes, ...]] | None = None
     boot_rules: BootRules | None = None
+    service_boot_rules: BootRules | None = None
+    pod_boot_rules: BootRules | None = None
     ima: dict[str, tuple[bytes, ...]] = {}
     ima_templates: tuple[str, ...] = ("ima-ng", "ima-sig")
     ima_keys: tuple[bytes, ...] = ()

@@ -13,6 +13,7 @@ HASHES = {SHA1: "sha1", SHA256: "sha256", SHA384: "sha384", SHA512: "sha512", SM
 NO_ACTION, SEPARATOR, EVENT_TAG, CRTM, IPL = 3, 4, 6, 8, 0xD
 DRIVER_CONFIG, VARIABLE_BOOT, APPLICATION, GPT, ACTION = (0x80000000 + n for n in (1, 2, 3, 6, 7))
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+DB_GUID = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
 
 
 def header(banks: Sequence[int], pcr: int = 0, vendor: bytes = b"") -> bytes:

@@ -11,16 +11,16 @@ import msgspec
 import pytest
 
 from harness.framework.errors import PolicyError
-from harness.framework.evidence import boot_event_log, boot_events, ccel
+from harness.framework.evidence import boot_event_log, boot_events
 from harness.framework.verify import BootRule, BootRules, encode_policy, load_policy
-from harness.framework.verify.boot_rules import check_boot, check_ccel
+from harness.framework.verify.boot_rules import check_boot
 
 from .boot_logs import (
     ACTION,
     APPLICATION,
     CRTM,
+    DB_GUID,
     DRIVER_CONFIG,
-    EVENT_TAG,
     GLOBAL,
     GPT,
     IPL,
@@ -33,8 +33,6 @@ from .boot_logs import (
 )
 from .world import World, ids, judge
 
-CCEL = Path(__file__).parents[2] / "data" / "boot" / "CCEL_data_ovmf"
-DB_GUID = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
 DISK = "8a7bd3a2-9f3c-4b9f-8c65-0e6f2b1a1a11"
 GPT_DATA = b"EFI PART" + bytes(48) + uuid.UUID(DISK).bytes_le + bytes(28)
 SHIM, LINUX, INITRD = b"shim.efi", b"kernel", b"initrd"
@@ -184,73 +182,6 @@ def test_separators_and_secure_boot_are_asked_for_by_default() -> None:
         *["boot.separator.missing"] * 8, OFF,
     ]  # fmt: skip
     assert found([], BootRules(secure_boot=False, separators=())) == []
-
-
-def ccel_rules() -> BootRules:
-    """What the recorded TD booted, by the digests of its images and tables."""
-    events = ccel.parse(CCEL.read_bytes())
-    kinds = {0x8000000B, 0x8000000A, 0xA, APPLICATION, EVENT_TAG}
-    images = {
-        (event.pcr, event.kind): tuple(
-            e.digests[0xC] for e in events if (e.pcr, e.kind) == (event.pcr, event.kind)
-        )
-        for event in events
-        if event.kind in kinds
-    }
-    configs = (("SecureBoot", GLOBAL), ("PK", GLOBAL), ("KEK", GLOBAL), ("db", DB_GUID),
-               ("dbx", DB_GUID))  # fmt: skip
-    actions = ("Calling EFI Application from Boot Option", "Exit Boot Services Invocation",
-               "Exit Boot Services Returned with Success")  # fmt: skip
-    return BootRules(
-        events=(
-            *(
-                BootRule(register, boot_events.type_name(kind), digests=digests)
-                for (register, kind), digests in images.items()
-            ),
-            *(
-                BootRule(1, "EV_EFI_VARIABLE_DRIVER_CONFIG", f"{name}-{guid}", value=b"")
-                for name, guid in configs
-            ),
-            BootRule(1, "EV_EFI_VARIABLE_BOOT", "BootOrder", value=b"\0\0"),
-            BootRule(1, "EV_EFI_VARIABLE_BOOT", "Boot0000", any=True),
-            BootRule(2, "EV_EFI_ACTION", texts=actions),
-        ),
-        secure_boot=False,
-        separators=(1,),
-    )
-
-
-@pytest.mark.oracle
-def test_a_real_ccel_is_judged_by_event_against_its_registers() -> None:
-    log = CCEL.read_bytes()
-    registers = ccel.replay(log)
-    assert check_ccel(log, registers, ccel_rules()) == []
-    assert check_ccel(log, registers) == []
-    wrong = (*registers[:1], bytes(48), *registers[2:])
-    [problem] = check_ccel(log, wrong)
-    assert (problem.id, problem.detail[:6]) == ("boot.replay.mismatch", "RTMR 1")
-    assert [p.id for p in check_ccel(log, registers[:3])] == ["boot.replay.mismatch"]
-    assert [p.id for p in check_ccel(log[:100], registers)] == ["boot.log.format"]
-
-
-def test_rules_for_a_ccel_name_what_is_wrong() -> None:
-    log, rules = CCEL.read_bytes(), ccel_rules()
-    registers = ccel.replay(log)
-
-    def named(**changes: object) -> list[tuple[str, str]]:
-        other = msgspec.structs.replace(rules, **changes)
-        return [(p.id, p.detail) for p in check_ccel(log, registers, other)]
-
-    assert named(secure_boot=True) == [(OFF, "Secure Boot is off")]
-    assert named(separators=(1, 2)) == [("boot.separator.missing", "PCR 2 has no separator")]
-    fewer = tuple(r for r in rules.events if r.type != "EV_EFI_BOOT_SERVICES_APPLICATION")
-    [(failure, detail)] = named(events=fewer)
-    assert failure == UNKNOWN
-    assert detail.startswith("PCR 2 EV_EFI_BOOT_SERVICES_APPLICATION ")
-    # An order of boot that the register wasn't told of.
-    at = log.index("BootOrder".encode("utf-16-le"))
-    changed = log[: at + 18] + b"\1" + log[at + 19 :]
-    assert [p.id for p in check_ccel(changed, registers, rules)] == [DATA, MISSING]
 
 
 COMMAND_LINE = " console=ttyS0 console=tty0 efi=debug "
