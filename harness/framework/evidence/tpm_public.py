@@ -41,6 +41,9 @@ _CURVES: dict[int, ec.EllipticCurve] = {
 _RSA_BITS = (2048, 3072, 4096)
 _RSA_EXPONENT = 65537
 _SCHEME = struct.Struct(">HH")
+# ECDSA with SHA-256 on P-256, both numbers at full length, as TPMs write them.
+_USUAL = struct.Struct(">6s32s2s32s")
+_USUAL_START, _USUAL_BETWEEN = bytes.fromhex("0018 000b 0020"), bytes.fromhex("0020")
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
@@ -97,6 +100,11 @@ def parse_public(raw: bytes) -> PublicArea:
 
 def parse_signature(raw: bytes) -> Signature:
     """Parse a TPMT_SIGNATURE: RSASSA, RSAPSS or ECDSA. Raises ParseError."""
+    if len(raw) == _USUAL.size:  # field by field takes five times as long
+        start, r_bytes, between, s_bytes = _USUAL.unpack(raw)
+        if (start, between) == (_USUAL_START, _USUAL_BETWEEN):
+            value = _der_integer(r_bytes) + _der_integer(s_bytes)
+            return Signature(ALG_ECDSA, ALG_SHA256, bytes((0x30, len(value))) + value)
     reader = Reader(raw, "TPMT_SIGNATURE")
     scheme, hash_id = reader.unpack(_SCHEME)
     if scheme in (ALG_RSASSA, ALG_RSAPSS):
@@ -108,6 +116,14 @@ def parse_signature(raw: bytes) -> Signature:
         raise ParseError("TPMT_SIGNATURE", f"scheme {scheme:#06x} is not supported")
     reader.end()
     return Signature(scheme, hash_id, value)
+
+
+def _der_integer(value: bytes) -> bytes:
+    """An unsigned number of at most 32 bytes as DER has it, the shortest way."""
+    value = value.lstrip(b"\0")
+    if not value or value[0] & 0x80:
+        value = b"\0" + value
+    return bytes((2, len(value))) + value
 
 
 def scheme_allowed(public: PublicArea, signature: Signature) -> bool:

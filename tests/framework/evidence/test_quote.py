@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -216,3 +217,17 @@ def test_the_usual_form_is_read_as_field_by_field(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quote, "_parse_usual", lambda _attest: None)
         assert outcome() == read
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(0, 2**256 - 1) | st.integers(0, 2**130),
+    st.integers(0, 2**256 - 1) | st.integers(0, 2**8),
+)
+def test_a_usual_ecdsa_signature_becomes_the_der_that_the_library_makes(r: int, s: int) -> None:
+    raw = struct.pack(">HHH32sH32s", 0x18, 0xB, 32, r.to_bytes(32), 32, s.to_bytes(32))
+    signature = tpm_public.parse_signature(raw)
+    assert signature == (0x18, 0xB, encode_dss_signature(r, s))
+    # The same numbers with sizes of their own take the other way.
+    longer = struct.pack(">HHH33sH32s", 0x18, 0xB, 33, r.to_bytes(33), 32, s.to_bytes(32))
+    assert tpm_public.parse_signature(longer) == signature
