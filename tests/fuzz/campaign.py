@@ -91,6 +91,8 @@ def _chunk(name: str, inputs: int, folder: Path, progress: Progress) -> None:
     command = [
         sys.executable, "-W", "ignore", "-m", "tests.fuzz.worker", name, str(status),
         f"-runs={inputs}", f"-max_len={TARGETS[name].max_size}", f"-timeout={_TIMEOUT_S}",
+        # By the clock, so that a suspended machine would be a finding; the worker counts CPU time.
+        f"-report_slow_units={_TIMEOUT_S}",
         f"-rss_limit_mb={_RSS_LIMIT_MB}", f"-artifact_prefix={artifacts}/", "-print_final_stats=1",
         str(folder / "corpus"),
     ]  # fmt: skip
