@@ -1,7 +1,7 @@
 # The commands of attestbench; each installs what it needs first (scripts/setup.sh).
 BIN := .venv/bin
 
-.PHONY: help setup guest bench smoke security test fuzz fuzz-quick speed check clean
+.PHONY: help setup guest bench smoke security security-guest test fuzz fuzz-quick speed check clean
 
 help:
 	@echo "make bench   install, run quick and quick-ima, render reports/quick{,-ima}/index.html"
@@ -10,6 +10,7 @@ help:
 	@echo "make fuzz-quick  the same with 20,000 inputs each"
 	@echo "make speed   install, run the verifier beside Keylime's (docs/performance.md)"
 	@echo "make security  install, run every attack, render reports/security/index.html"
+	@echo "make security-guest  install, build the guest, play the attacks that need one, render"
 	@echo "make check   install, run ruff, mypy and import-linter"
 	@echo "make smoke   install, run one small cell to see that everything works"
 	@echo "make guest   install, build the kernels and images of guests (18 CPU minutes, once)"
@@ -36,6 +37,10 @@ smoke: setup
 security: setup
 	$(BIN)/attestbench run scenarios/security.toml --results results
 	$(BIN)/attestbench report security --results results --out reports/security
+
+security-guest: guest
+	$(BIN)/attestbench run scenarios/security-guest.toml --results results
+	$(BIN)/attestbench report security-guest --results results --out reports/security-guest
 
 test: guest
 	$(BIN)/pytest -n 2 tests

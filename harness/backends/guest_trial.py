@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.backends.guest_attacks import run_attacks
 from harness.backends.guest_files import GuestJob, UefiFiles, uefi_name
 from harness.framework.errors import FrameworkError
 from harness.guest import initrd
@@ -151,6 +152,12 @@ class GuestTrial:
 
 def run(job: GuestJob) -> TrialOutcome:
     """The outcome of the trial. Raises EnvironmentError_ when the machine is at fault."""
+    if job.request.workload.kind == "guest_attacks":
+        return run_attacks(job, _run_guest)
+    return _run_guest(job)
+
+
+def _run_guest(job: GuestJob) -> TrialOutcome:
     try:
         return GuestTrial(job).run()
     except FrameworkError as error:

@@ -46,10 +46,12 @@ def judge_guest(
     if not answered:
         return Judged(("guest.output no attestation",), {}, {}, ())
     policy = measured_policy(tpm.policy, references, arm_kind)
-    result = judge(answered, policy, CHALLENGE_LIFETIME_S)
+    result, taken_ns = judge(answered, policy, CHALLENGE_LIFETIME_S)
     failures = {failure.id for failure in result.failures}
     notes = {
         "trust_kind": result.trust_kind,
+        "refused_at": result.stage,
+        "verification_ns": str(taken_ns),
         "attestations": str(len(answered)),
         **demo_notes(made[-1].ima_log, results.notes, failures),
     }
@@ -59,6 +61,7 @@ def judge_guest(
     if not failures:
         tenants = judge_containers(results.files, made[0], policy)
         failures = {failure for found in tenants.values() for failure in found}
+        notes["refused_at"] = "tenant" if failures else ""
         notes["containers_verified_alone"] = str(len(tenants) - sum(map(bool, tenants.values())))
     evidence = answered[-1].evidence
     size = Sample("evidence_size_bytes", "total", "measured", 0, float(len(evidence)), "B", "")

@@ -77,7 +77,7 @@ def attacks_table(data: Dataset) -> Table:
     )
     return Table(
         "attacks",
-        "Attacks, each on a running deployment or on its evidence, beside its harmless twin.",
+        "Attacks, each on a deployment, on its evidence or in a guest, beside its harmless twin.",
         pd.DataFrame([_raw(one) for one in attacks]),
         headings,
         [_cells(one) for one in attacks],

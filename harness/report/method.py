@@ -95,6 +95,11 @@ def workload_sentence(workload: Workload) -> str:
     )
     if workload.blocks is None and workload.pilot is None:
         blocks = "as many blocks as planned"
+    if workload.kind == "guest_attacks":
+        return (
+            f"{workload.name}: a booted guest for each attack, and one without any, which is the "
+            "twin of all; the verifier judges each attestation once, with its cache empty."
+        )
     if workload.cases:
         return (
             f"{workload.name}: one deployment, on which each attack is mounted once, after its "

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from harness.model.scenario import BackendName, Scalar, Workload
+from harness.model.scenario import BackendName, Mounting, Scalar, Workload
 
 
 class ValueRule(NamedTuple):
@@ -38,7 +38,7 @@ class WorkloadKind(NamedTuple):
     ``factors``/``options``: None allows any; ``startup_s`` and ``iteration_s``: typical cost of a
     trial, used for a first guess of wall time only; ``interleaves``: its trials can take turns;
     ``counts``: the profile "cost" counts instructions, whatever else the machine does meanwhile;
-    ``takes_cases``: its workloads list attacks.
+    ``attacks_on``: what the attacks that it lists are mounted on; empty where it runs none.
     """
 
     backend: BackendName
@@ -49,7 +49,7 @@ class WorkloadKind(NamedTuple):
     iteration_s: float
     interleaves: bool = False
     counts: bool = False
-    takes_cases: bool = False
+    attacks_on: tuple[Mounting, ...] = ()
 
 
 class ArmKind(NamedTuple):
@@ -78,6 +78,10 @@ def runs_at_once(workload: Workload) -> bool:
 _PROBABILITY = ValueRule(float, low=0.0, high=1.0)
 _AK = ValueRule(str, choices=("rsa2048", "ecc256"))
 _PROFILE = {"profile": ValueRule(str, choices=("cost", "chain"))}
+_ATTACK_METRICS: dict[str, tuple[str, ...] | None] = {
+    "attack_detection_ns": None,
+    "attack_evidence_bytes": None,
+}
 _TPM_DEVICE = {"tpm": ValueRule(str, choices=("crb", "tis"))}
 
 
@@ -150,12 +154,12 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
     ),
     "attack_matrix": WorkloadKind(
         "process",
-        {"attack_detection_ns": None, "attack_evidence_bytes": None},
+        _ATTACK_METRICS,
         {},
         {"flip_every": ValueRule(int, low=0, high=1_000_000)},
         15.0,
         0.5,
-        takes_cases=True,
+        attacks_on=("deployment", "evidence"),
     ),
     "guest_boot": _guest_kind("guest_boot", ("init", "system", "container"), {}, {}, 1.5),
     "file_measurement": _guest_kind(
@@ -232,6 +236,9 @@ WORKLOAD_KINDS: dict[str, WorkloadKind] = {
         _TPM_DEVICE | {"hide": ValueRule(str, choices=("nested", "measured", "setns", "manager"))},
         18.0,
         0.1,
+    ),
+    "guest_attacks": WorkloadKind(
+        "qemu", _ATTACK_METRICS, {}, {}, 60.0, 30.0, attacks_on=("guest",)
     ),
     "fake": WorkloadKind(
         "fake",

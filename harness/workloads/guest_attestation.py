@@ -1,6 +1,7 @@
 """Judging what a guest attested: every round by our verifier, under the trial's policy."""
 
 import re
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ from harness.framework.verify import (
     Challenge,
     Policy,
     Previous,
-    VerificationCache,
     verify,
     verify_container_list,
 )
@@ -30,22 +30,30 @@ class Answered(NamedTuple):
     evidence: bytes
 
 
-def judge(rounds: Sequence[Answered], policy: Policy, lifetime_s: float) -> AttestationResult:
+class Verdict(NamedTuple):
+    """The result that counts, and how long the verifier took for it."""
+
+    result: AttestationResult
+    taken_ns: int
+
+
+def judge(rounds: Sequence[Answered], policy: Policy, lifetime_s: float) -> Verdict:
     """The first result that is a rejection, else the last one; each round after the one before.
 
     ``lifetime_s``: how long a challenge may be answered; a guest under emulation is slow.
     """
     if not rounds:
         raise ValueError("no round to judge")
-    cache = VerificationCache()
     previous: Previous | None = None
     for one in rounds:
         challenge = Challenge(one.nonce, one.issued_s, one.issued_s + lifetime_s, previous)
-        result = verify(one.evidence, policy, challenge, one.answered_s, cache)
+        begin = time.perf_counter_ns()
+        result = verify(one.evidence, policy, challenge, one.answered_s)
+        taken_ns = time.perf_counter_ns() - begin
         if not result.accepted:
             break
         previous = result.state
-    return result
+    return Verdict(result, taken_ns)
 
 
 def judge_containers(

@@ -54,7 +54,7 @@ def images_of(workload: Workload) -> tuple[Image, ...]:
             return ("root",)
         case "container_start" if _option(workload, "runtime") == "crun":
             return ("root",)
-        case "guest_attestation":
+        case "guest_attestation" | "guest_attacks":
             return ("a", "b")
     return ()
 

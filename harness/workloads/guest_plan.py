@@ -93,7 +93,7 @@ def plan_guest(request: TrialRequest) -> GuestPlan:
 
 def needs_uefi(workload: Workload) -> bool:
     """Whether the guest attests itself, and so must be measured from its firmware on."""
-    return workload.kind == "guest_attestation"
+    return workload.kind in ("guest_attestation", "guest_attacks")
 
 
 def measures(workload: Workload) -> bool:
