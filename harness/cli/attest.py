@@ -8,21 +8,25 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import click
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.cli.attest_logs import replay
 from harness.cli.attest_service import FOLDER, one_line, revoke, serve, state
 from harness.cli.common import json_option, print_json, read_file
 from harness.framework import wire
 from harness.framework.deployment import Deployment, HostPlatform
-from harness.framework.errors import FrameworkError, PolicyError
+from harness.framework.errors import FrameworkError, ParseError, PolicyError
+from harness.framework.evidence import confirmation
 from harness.framework.evidence.bundle import ImaPrefix
 from harness.framework.hardware_tpm.hardware_tpm import Issuer
-from harness.framework.service.client import VerifierClient, accepted
+from harness.framework.service.client import Attester, VerifierClient, accepted
 from harness.framework.tpm.keys import AkKind
 from harness.framework.tpm.tcti import read_message
 from harness.framework.verify import Challenge, load_policy, verify
@@ -111,6 +115,11 @@ def host(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issuer
 @click.option("--verifier", help="URL of a service that gives the challenge and judges.")
 @click.option("--ca", type=click.Path(path_type=Path), help="Roots (PEM) of the service's TLS.")
 @click.option("--result-key", type=click.Path(path_type=Path), help="Its public key (PEM) to pin.")
+@click.option(
+    "--confirmation-key",
+    type=click.Path(path_type=Path),
+    help="P-256 public key (PEM) of the pod's: the quote binds it, the result has it as cnf.",
+)
 @json_option
 def attest_pod(
     directory: Path,
@@ -120,38 +129,41 @@ def attest_pod(
     verifier: str | None,
     ca: Path | None,
     result_key: Path | None,
+    confirmation_key: Path | None,
     *,
     as_json: bool,
 ) -> int:
     """Write evidence of a pod that `host` runs, or have a service judge it."""
+    attester = partial(_evidence, directory, instance, _spki(confirmation_key))
     if verifier is not None:
         if ca is None or result_key is None or nonce or out:
             raise InputError(
                 "--verifier: needs --ca and --result-key, and neither --nonce nor --out"
             )
-        return _attest_to(directory, instance, verifier, (ca, result_key), as_json=as_json)
+        return _attest_to(attester, instance, verifier, (ca, result_key), as_json=as_json)
     if out is None:
         raise InputError("expected --out FILE for the evidence, or --verifier URL")
     challenge = _nonce(nonce) if nonce else secrets.token_bytes(_NONCE_BYTES)
-    evidence = _evidence(directory, instance, challenge)
+    evidence = attester(challenge)
     out.write_bytes(evidence)
     click.echo(f"{out}: {len(evidence)} bytes for nonce {challenge.hex()}")
     return 0
 
 
 def _attest_to(
-    directory: Path, instance: str, url: str, trusted: tuple[Path, Path], *, as_json: bool
+    attester: Attester, instance: str, url: str, trusted: tuple[Path, Path], *, as_json: bool
 ) -> int:
     ca, result_key = trusted
     with one_line():
         client = VerifierClient(url, ca, read_file(result_key))
-        claims = client.attest(instance, lambda *asked: _evidence(directory, instance, *asked))
+        claims = client.attest(instance, attester)
     pod = claims["submods"]["vtpm"]
     if as_json:
         print_json(claims)
     elif accepted(claims):
         click.echo(
-            f"{url}: accepted ({pod['ear.status']}): {pod['attestbench.instance']} on "
+            f"{url}: accepted (TEE trust {pod['attestbench.trust-kind']}): "
+            f"{pod['attestbench.instance']} on "
             f"{pod['attestbench.host']}, {pod['attestbench.ima-entries']} IMA entries"
         )
     if accepted(claims):
@@ -160,11 +172,21 @@ def _attest_to(
 
 
 def _evidence(
-    directory: Path, instance: str, nonce: bytes, prefix: ImaPrefix | None = None
+    directory: Path,
+    instance: str,
+    key: bytes | None,
+    nonce: bytes,
+    prefix: ImaPrefix | None = None,
 ) -> bytes:
     known = [prefix.entries, prefix.pcr] if prefix else None
     with one_line(), _pods(directory) as stream:
-        request = {"op": "attest", "instance": instance, "nonce": nonce, "prefix": known}
+        request = {
+            "op": "attest",
+            "instance": instance,
+            "nonce": nonce,
+            "prefix": known,
+            "key": key,
+        }
         evidence = wire.request(stream, request)["evidence"]
     assert isinstance(evidence, bytes)
     return evidence
@@ -246,6 +268,19 @@ def _nonce(text: str) -> bytes:
     if not 16 <= len(nonce) <= 64:
         raise InputError(f"--nonce: got {text!r}, expected 16 to 64 bytes in hex")
     return nonce
+
+
+def _spki(path: Path | None) -> bytes | None:
+    """A confirmation key as evidence has it."""
+    if path is None:
+        return None
+    try:
+        key = serialization.load_pem_public_key(read_file(path))
+        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        confirmation.parse_key(der)
+    except (ValueError, UnsupportedAlgorithm, ParseError) as error:
+        raise InputError(f"{path}: expected a P-256 public key in PEM: {error}") from error
+    return der
 
 
 def _signing_key(path: Path) -> ec.EllipticCurvePrivateKey:

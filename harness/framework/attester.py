@@ -27,18 +27,21 @@ def attest(
     logs: tuple[bytes, bytes],
     proofs: Callable[[bytes], dict[str, Any]],
     observer: Observer | None = None,
+    confirmation_key: bytes | None = None,
 ) -> bytes:
     """Evidence for ``nonce`` in wire form.
 
     ``logs`` are boot and IMA log; ``proofs`` gives, for the quote's TPMS_ATTEST, the fields of
-    Evidence that a plain TPM does not have. ``observer`` hears each stage begin.
+    Evidence that a plain TPM does not have. ``observer`` hears each stage begin. The quote is
+    bound to ``confirmation_key``, a public key of the pod's (P-256, SubjectPublicKeyInfo in DER).
     """
     begin = observer or _unobserved
     begin("quote")
-    made, signature = keys.quote(ectx, ak.handle, quote_qualifier(nonce), QUOTED_PCRS)
+    qualifier = quote_qualifier(nonce, confirmation_key)
+    made, signature = keys.quote(ectx, ak.handle, qualifier, QUOTED_PCRS)
     values = keys.read_pcrs(ectx, QUOTED_PCRS)
     begin("report")
-    more = proofs(made)
+    more = {**proofs(made), "confirmation_key": confirmation_key}
     begin("logs")
     boot_log, ima_log = (bytes(log) for log in logs)
     begin("serialise")

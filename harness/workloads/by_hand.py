@@ -23,9 +23,9 @@ _IMA_ENTRIES = 25
 class PodHost:
     """Extends generated logs into each pod's vTPM, then answers local requests.
 
-    A request is ``{"op": "attest", instance, nonce, prefix}``, where ``prefix`` is what a verifier
-    knows of the IMA log (entries, PCR 10) or None, or ``{"op": "tpm", instance}``, after which the
-    stream carries TPM commands.
+    A request is ``{"op": "attest", instance, nonce, prefix, key}``, where ``prefix`` is what a
+    verifier knows of the IMA log (entries, PCR 10) or None, and ``key`` a confirmation key or None,
+    or ``{"op": "tpm", instance}``, after which the stream carries TPM commands.
     """
 
     def __init__(self, path: Path, pods: dict[str, FrameworkPod]) -> None:
@@ -66,7 +66,10 @@ class PodHost:
             known = message["prefix"] and ImaPrefix(*message["prefix"])
             ima_log, prefix = ima_prefix.cut(self.logs[1].binary, known or None)
             with lock:
-                evidence = pod.attest(message["nonce"], self.logs[0].log, ima_log, prefix=prefix)
+                evidence = pod.attest(
+                    message["nonce"], self.logs[0].log, ima_log, prefix=prefix,
+                    confirmation_key=message["key"],
+                )  # fmt: skip
             wire.send(stream, {"evidence": evidence})
             return
         while command := read_message(stream):

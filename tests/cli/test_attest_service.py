@@ -1,5 +1,6 @@
 """The service from the command line, by real pods: serve, attest, state, revoke."""
 
+import base64
 import json
 import re
 import signal
@@ -62,10 +63,35 @@ def test_a_pod_is_attested_again_and_again(served: Served) -> None:
     for _ in range(2):
         done = served.attest()
         assert done.returncode == 0, done.stderr
-        assert f"{served.url}: accepted (warning): pod-0 on host-0, 25 IMA entries" in done.stdout
+        assert (
+            f"{served.url}: accepted (TEE trust emulated): pod-0 on host-0, 25 IMA entries"
+            in done.stdout
+        )
     claims = json.loads(served.attest("--json").stdout)
     assert claims["submods"]["vtpm"]["attestbench.instance"] == "pod-0"
     assert claims["submods"]["vtpm"]["attestbench.ima-entries"] == 25
+
+
+def test_the_result_names_the_key_that_its_presenter_must_prove(
+    served: Served, tmp_path: Path
+) -> None:
+    """The claim is the key that OpenSSL made, number by number."""
+    private, public = tmp_path / "pod.key", tmp_path / "pod.pub"
+    make = ("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private))
+    subprocess.run(make, check=True, capture_output=True)
+    show = ("openssl", "ec", "-in", str(private), "-pubout")
+    public.write_bytes(subprocess.run(show, check=True, capture_output=True).stdout)
+    assert "cnf" not in json.loads(served.attest("--json").stdout)
+    claims = json.loads(served.attest("--json", "--confirmation-key", public).stdout)
+    jwk = claims["cnf"]["jwk"]
+    assert (jwk["kty"], jwk["crv"]) == ("EC", "P-256")
+    told = subprocess.run((*show, "-text"), check=True, capture_output=True, text=True).stdout
+    point = re.sub(r"[\s:]", "", told.partition("pub:")[2].partition("ASN1")[0])
+    x, y = (base64.urlsafe_b64decode(jwk[name] + "=").hex() for name in "xy")
+    assert point == "04" + x + y
+    refused = served.attest("--confirmation-key", private)
+    assert refused.returncode == 2
+    assert "expected a P-256 public key in PEM" in refused.stderr
 
 
 def test_what_was_made_to_try_out_is_said(served: Served) -> None:

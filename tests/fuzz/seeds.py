@@ -285,3 +285,8 @@ def runtime_policies() -> tuple[bytes, ...]:
 def public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
     """A public key as PEM."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def confirmation_key() -> bytes:
+    """A P-256 public key as evidence names it."""
+    return result_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

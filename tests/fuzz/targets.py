@@ -107,7 +107,12 @@ def _frame_seeds() -> tuple[bytes, ...]:
 def _evidence_seeds() -> tuple[bytes, ...]:
     """Without certificates and reports, the same with a list's rest alone, and two with all."""
     small, whole = seeds.small_evidence(), seeds.evidence()
-    rest = msgspec.structs.replace(small, version=2, ima_prefix=ImaPrefix(3, bytes(32)))
+    rest = msgspec.structs.replace(
+        small,
+        version=2,
+        ima_prefix=ImaPrefix(3, bytes(32)),
+        confirmation_key=seeds.confirmation_key(),
+    )
     assert whole.launch_report is not None
     report = msgspec.structs.replace(whole.launch_report, event_log=seeds.boot_logs()[0])
     logged = msgspec.structs.replace(whole, launch_report=report)

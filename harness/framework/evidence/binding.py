@@ -17,6 +17,7 @@ AIK_EKU_OID = "2.23.133.8.3"  # tcg-kp-AIKCertificate
 INSTANCE_URI_PREFIX = "urn:attestbench:vtpm:"
 
 _QUOTE = b"attestbench quote v1\0"
+_CONFIRMED = b"attestbench quote with confirmation key v1\0"
 _LAUNCH = b"attestbench launch v1\0"
 _FRESH = b"attestbench attestation report v2\0"
 _PART = b"attestbench part of an IMA log v1\0"
@@ -45,9 +46,11 @@ class HostBinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ak_name: bytes
 
 
-def quote_qualifier(nonce: bytes) -> bytes:
+def quote_qualifier(nonce: bytes, confirmation_key: bytes | None = None) -> bytes:
     """``extraData`` of the vTPM quote: 32 bytes."""
-    return hashlib.sha256(_QUOTE + nonce).digest()
+    if confirmation_key is None:
+        return hashlib.sha256(_QUOTE + nonce).digest()
+    return hashlib.sha256(_CONFIRMED + _sha256(nonce) + _sha256(confirmation_key)).digest()
 
 
 def launch_report_data(claims: LaunchClaims) -> bytes:

@@ -10,6 +10,8 @@ from harness.framework.evidence import cbor
 EVIDENCE_VERSION = 1
 # With ``ima_prefix``, which version 1 doesn't have.
 PARTIAL_VERSION = 2
+# Left out where they are None, so that evidence without them is as it was before they existed.
+_OPTIONAL = ("ima_prefix", "confirmation_key")
 MAX_EVIDENCE_SIZE = 32 * 1024 * 1024
 MIN_NONCE, MAX_NONCE = 16, 64
 
@@ -78,7 +80,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``ak_public`` is a TPMT_PUBLIC; ``pcr_values`` are of the SHA-256 bank; ``ak_certificate`` and
     ``issuer_chain`` are DER, the leaf's issuer first, the root left out. ``version`` is
     :data:`EVIDENCE_VERSION`, or with ``ima_prefix`` :data:`PARTIAL_VERSION`: then ``ima_log`` is
-    what follows that prefix.
+    what follows that prefix. ``confirmation_key`` (SubjectPublicKeyInfo, DER) is one that the
+    attester can prove to hold; the quote is bound to it (binding.quote_qualifier).
     """
 
     version: int
@@ -95,6 +98,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fresh_report: TeeEvidence | None = None
     deep_quote: Quote | None = None
     ima_prefix: ImaPrefix | None = None
+    confirmation_key: _Small | None = None
 
 
 def encode(value: msgspec.Struct) -> bytes:
@@ -133,8 +137,9 @@ def _convert(fields: object, kind: type[_T], names: set[str]) -> _T:
 def encode_evidence(evidence: Evidence) -> bytes:
     """The wire form of ``evidence``."""
     fields = msgspec.to_builtins(evidence, builtin_types=(bytes,))
-    if evidence.ima_prefix is None:
-        del fields["ima_prefix"]
+    for name in _OPTIONAL:
+        if fields[name] is None:
+            del fields[name]
     return cbor.encode(fields)
 
 
@@ -142,15 +147,15 @@ def decode_evidence(data: bytes) -> Evidence:
     """Decode the wire form.
 
     Raises:
-        ParseError: as :func:`decode`, or a version that isn't known or hasn't these fields.
+        ParseError: as :func:`decode`, a version that isn't known or hasn't these fields, or an
+            optional field that is null instead of left out.
     """
     fields = cbor.decode(data, MAX_EVIDENCE_SIZE)
-    partial = isinstance(fields, dict) and "ima_prefix" in fields
-    names = set(Evidence.__struct_fields__)
-    evidence = _convert(fields, Evidence, names if partial else names - {"ima_prefix"})
-    expected = PARTIAL_VERSION if partial else EVIDENCE_VERSION
+    evidence = _convert(fields, Evidence, set(Evidence.__struct_fields__).difference(_OPTIONAL))
+    for name in _OPTIONAL:
+        if isinstance(fields, dict) and name in fields and fields[name] is None:
+            raise ParseError("Evidence", f"{name} is null")
+    expected = EVIDENCE_VERSION if evidence.ima_prefix is None else PARTIAL_VERSION
     if evidence.version != expected:
         raise ParseError("Evidence", f"version {evidence.version}, expected {expected}")
-    if partial and evidence.ima_prefix is None:
-        raise ParseError("Evidence", "ima_prefix is null")
     return evidence

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from harness.framework.errors import FrameworkError
+from harness.framework.evidence import confirmation
 from harness.framework.verify.result import AttestationResult
 
 PROFILE = "tag:github.com,2023:veraison/ear"
@@ -33,7 +34,10 @@ _CLAIM_OF = {
 def ear_claims(
     result: AttestationResult, nonce: bytes, now_s: float, policy_digest: str
 ) -> dict[str, object]:
-    """The claims set. An accepted emulated TEE is a warning, never affirming hardware."""
+    """The claims set. An accepted emulated TEE is a warning, never affirming hardware.
+
+    ``cnf`` is the key of whoever was attested: demand proof of it from whoever presents the result.
+    """
     vector = dict.fromkeys(_CLAIM_OF.values(), _AFFIRMING)
     vector["hardware"] = {"real": _AFFIRMING, "emulated": _WARNING, "none": _NONE}[
         result.trust_kind
@@ -52,13 +56,16 @@ def ear_claims(
         "attestbench.containers": [container.name for container in result.containers],
         "attestbench.failures": [f"{failure.id}: {failure.detail}" for failure in result.failures],
     }
-    return {
+    claims = {
         "eat_profile": PROFILE,
         "iat": int(now_s),
         "eat_nonce": _base64url(nonce),
         "ear.verifier-id": {"developer": "attestbench", "build": "attestbench"},
         "submods": {"vtpm": submodule},
     }
+    if result.confirmation_key:
+        claims["cnf"] = confirmation.confirmation_claim(result.confirmation_key)
+    return claims
 
 
 def sign_ear(claims: dict[str, object], key: ec.EllipticCurvePrivateKey) -> str:

@@ -72,6 +72,8 @@ FAILURES: dict[str, str] = {
     "quote.pcr.selection": "the quote leaves out a PCR that the policy requires",
     "quote.pcr.values": "the PCR values given aren't those that were quoted",
     "quote.pcr.zero": "a PCR that must be extended was never extended",
+    "quote.confirmation.missing": "the policy requires a confirmation key, and none is named",
+    "quote.confirmation.format": "the confirmation key isn't a P-256 key in canonical form",
     "quote.deep.missing": "the policy requires a quote of the host's TPM",
     "quote.deep.format": "the host's quote can't be read or is no quote",
     "quote.deep.signature": "the host's quote isn't signed by the key that issued the AK",

@@ -94,6 +94,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     and then count too; ``ima_buffers`` those of other buffers, by name. ``keylime`` replaces all of
     these by a runtime policy of Keylime's. With ``sha1_boot_aggregate`` that of the boot log's
     SHA-1 digests, which nothing vouches for, is acceptable as well.
+    ``require_confirmation_key``: evidence must name a key of the attester's own, without which a
+    result says nothing of who presents it.
     ``platforms``: the chips of each host; without any, a host may have whichever chip.
     ``containers``: None where no container may measure anything into a PCR of its own.
     An emulated TEE root counts only if it is named in ``tee_roots`` and ``accept_emulated`` is set.
@@ -128,6 +130,7 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     containers: ContainerRules | None = None
     require_fresh_report: bool = False
     require_deep_quote: bool = False
+    require_confirmation_key: bool = False
     accept_reset: bool = False
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from harness.framework.errors import ParseError
-from harness.framework.evidence import binding, quote, tpm_public
+from harness.framework.evidence import binding, confirmation, quote, tpm_public
 from harness.framework.evidence.bundle import Evidence, Quote
 from harness.framework.evidence.quote import QuoteInfo
 from harness.framework.evidence.tpm_public import PublicArea, Signature
@@ -42,9 +42,11 @@ def check_quote(
     info = _parse(attest, failures)
     if info is None or signature is None:
         return None
-    if not hmac.compare_digest(info.extra_data, binding.quote_qualifier(nonce)):
+    expected = binding.quote_qualifier(nonce, evidence.confirmation_key)
+    if not hmac.compare_digest(info.extra_data, expected):
         what = f"qualifying data {info.extra_data.hex()} are not this challenge's"
         failures.add("quote.nonce", what)
+    _check_confirmation(evidence.confirmation_key, context)
     _check_pcrs(evidence.pcr_values, info, signature, context)
     return CheckedQuote(info, len(failures.found) == before)
 
@@ -83,6 +85,18 @@ def check_deep_quote(
         "quote.deep.nonce",
         "the host's quote is not about this quote and nonce",
     )
+
+
+def _check_confirmation(key: bytes | None, context: Context) -> None:
+    """A key that nobody can use would confirm nothing."""
+    if key is None:
+        required = context.policy.require_confirmation_key
+        context.failures.require(not required, "quote.confirmation.missing", "no confirmation key")
+        return
+    try:
+        confirmation.parse_key(key)
+    except ParseError as error:
+        context.failures.add("quote.confirmation.format", str(error))
 
 
 def check_nonzero(pcr_values: dict[int, bytes], context: Context) -> None:

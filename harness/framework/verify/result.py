@@ -19,6 +19,8 @@ class AttestationResult(msgspec.Struct, frozen=True):
     empty unless their signatures and bindings hold. ``ima_entries`` is the length of the quoted
     prefix, 0 unless the quote holds. ``containers`` are those in it.
     ``state`` is what to hand to the next challenge as ``previous``, None unless accepted.
+    ``confirmation_key`` (DER) is the attester's own that its quote is bound to; empty without one,
+    and unless accepted.
     ``stage`` of ``STAGES`` found the first failure; "" without one.
     """
 
@@ -33,6 +35,7 @@ class AttestationResult(msgspec.Struct, frozen=True):
     containers: tuple[Container, ...] = ()
     state: Previous | None = None
     host_key: bytes = b""
+    confirmation_key: bytes = b""
     stage: str = ""
 
     def has(self, failure_id: str) -> bool:

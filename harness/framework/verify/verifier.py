@@ -60,7 +60,7 @@ def verify(
     except ParseError as error:
         failures.add("envelope.format", str(error))
         begin("done")
-        return _result(context, _Findings(), challenge)
+        return _result(context, _Findings(), challenge, b"")
     findings = _Findings()
     begin("chain")
     public = findings.key = _check_key(decoded, challenge, findings, context)
@@ -78,7 +78,7 @@ def verify(
     if cache and not failures.found:
         _keep_list(decoded, findings, policy, cache)
     begin("done")
-    return _result(context, findings, challenge)
+    return _result(context, findings, challenge, decoded.confirmation_key or b"")
 
 
 class _Findings:
@@ -207,7 +207,9 @@ def _check_freshness(
         failures.add(failure.id, failure.detail)
 
 
-def _result(context: Context, findings: _Findings, challenge: Challenge) -> AttestationResult:
+def _result(
+    context: Context, findings: _Findings, challenge: Challenge, confirmation_key: bytes
+) -> AttestationResult:
     found = tuple(context.failures.found)
     launch, quote = findings.launch, findings.quote
     named = launch is not None and launch.valid
@@ -232,5 +234,6 @@ def _result(context: Context, findings: _Findings, challenge: Challenge) -> Atte
         containers=findings.ima.containers if trusted else (),
         state=state,
         host_key=launch.host_key if launch and named else b"",
+        confirmation_key=b"" if found else confirmation_key,
         stage=context.failures.first_stage,
     )

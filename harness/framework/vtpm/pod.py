@@ -72,14 +72,15 @@ class FrameworkPod:
         *,
         observer: Callable[[str], None] | None = None,
         prefix: ImaPrefix | None = None,
+        confirmation_key: bytes | None = None,
     ) -> bytes:
         """Evidence for ``nonce``, in wire form; ``observer`` hears each stage begin.
 
-        With ``prefix``, ``ima_log`` is only what follows it.
+        With ``prefix``, ``ima_log`` is only what follows it. ``confirmation_key``: see attester.
         """
         logs = (boot_log, ima_log)
         proofs = partial(self._proofs, nonce, logs, prefix)
-        return attester.attest(self.ectx, self.ak, nonce, logs, proofs, observer)
+        return attester.attest(self.ectx, self.ak, nonce, logs, proofs, observer, confirmation_key)
 
     def _proofs(
         self, nonce: bytes, logs: Logs, prefix: ImaPrefix | None, attest: bytes

@@ -46,13 +46,16 @@ def test_envelope_survives_and_a_general_decoder_reads_it() -> None:
     fields = cbor2.loads(WIRE)
     assert fields["quote"] == {"attest": b"attest", "signature": b"signature"}
     assert fields["ak_certificate"] is None
-    assert set(fields) == set(Evidence.__struct_fields__) - {"ima_prefix"}
+    assert set(fields) == set(Evidence.__struct_fields__) - {"ima_prefix", "confirmation_key"}
 
 
 @pytest.mark.parametrize(
     ("wire", "problem"),
     [
         (with_fields(version=2), "version 2"),
+        (with_fields(ima_prefix=None), "ima_prefix is null"),
+        (with_fields(confirmation_key=None), "confirmation_key is null"),
+        (with_fields(confirmation_key=bytes(4097)), r"\$.confirmation_key"),
         (with_fields(nonce=b"n" * 15), r"\$.nonce"),
         (with_fields(nonce=b"n" * 65), r"\$.nonce"),
         (with_fields(pcr_values={24: b"0" * 32}), "<= 23"),
@@ -140,6 +143,9 @@ def test_bindings_are_the_ones_agreed_and_differ_by_purpose() -> None:
     claims = cbor2.dumps(msgspec.to_builtins(CLAIMS, builtin_types=(bytes,)), canonical=True)
     expected = {
         binding.quote_qualifier(nonce): hashlib.sha256(b"attestbench quote v1\0" + nonce),
+        binding.quote_qualifier(nonce, attest): hashlib.sha256(
+            b"attestbench quote with confirmation key v1\0" + hashed
+        ),
         binding.launch_report_data(CLAIMS): hashlib.sha512(b"attestbench launch v1\0" + claims),
         binding.fresh_report_data(nonce, attest, b"b" * 32, b"i" * 32): hashlib.sha512(
             b"attestbench attestation report v2\0" + hashed + b"b" * 32 + b"i" * 32
@@ -152,7 +158,7 @@ def test_bindings_are_the_ones_agreed_and_differ_by_purpose() -> None:
         ),
     }
     assert all(value == digest.digest() for value, digest in expected.items())
-    assert len(expected) == 5
+    assert len(expected) == 6
 
 
 def test_extension_values_round_trip_and_refuse_noise() -> None:

@@ -3,6 +3,8 @@
 import hashlib
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.framework.evidence import binding
 from harness.framework.evidence.bundle import Evidence, Quote, encode_evidence
@@ -13,6 +15,7 @@ from harness.framework.verify import (
 
 from .world import (
     NOW,
+    PrivateKey,
     World,
     attest,
     ids,
@@ -99,3 +102,55 @@ def test_deep_quote(world: World) -> None:
     assert found(world.with_deep_quote(kind=0x8017)) == {"quote.deep.format"}
     torn = world.evidence(deep_quote=Quote(world.attest(), b"\0"))
     assert "quote.deep.format" in found(torn)
+
+
+def spki(key: PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def presented(world: World, bound: bytes | None, shown: bytes | None) -> Evidence:
+    """Evidence whose quote is bound to one confirmation key, beside another."""
+    quote = world.quote(attest(binding.quote_qualifier(world.nonce, bound), world.pcrs))
+    return world.evidence(quote=quote, confirmation_key=shown)
+
+
+def test_t23_a_result_names_the_key_that_the_quote_is_bound_to(world: World) -> None:
+    key = spki(other_key())
+    result = judge(world, presented(world, key, key))
+    assert ids(result) == set()
+    assert result.confirmation_key == key
+    assert judge(world).confirmation_key == b""
+    for shown in (spki(other_key()), None):
+        refused = judge(world, presented(world, key, shown))
+        assert ids(refused) == {"quote.nonce"}
+        assert refused.confirmation_key == b""
+    assert ids(judge(world, presented(world, None, key))) == {"quote.nonce"}
+
+
+def test_t23_a_policy_can_ask_for_a_confirmation_key(world: World) -> None:
+    policy = world.policy(require_confirmation_key=True)
+    assert ids(judge(world, policy=policy)) == {"quote.confirmation.missing"}
+    key = spki(other_key())
+    assert ids(judge(world, presented(world, key, key), policy)) == set()
+
+
+def test_t23_a_confirmation_key_is_one_that_presenters_can_use(world: World) -> None:
+    good = spki(other_key())
+    others = (
+        spki(ec.generate_private_key(ec.SECP384R1())),
+        spki(rsa.generate_private_key(65537, 2048)),
+        good[:-1], good + b"\0", b"",
+    )  # fmt: skip
+    for key in others:
+        result = judge(world, presented(world, key, key))
+        assert ids(result) == {"quote.confirmation.format"}, key.hex()
+
+
+def test_t23_every_flipped_bit_of_a_confirmation_key_is_refused(world: World) -> None:
+    key = spki(other_key())
+    policy, challenge, cache = world.policy(), world.challenge(), VerificationCache()
+    for at in range(8 * len(key)):
+        changed = bytearray(key)
+        changed[at // 8] ^= 1 << at % 8
+        wire = encode_evidence(presented(world, key, bytes(changed)))
+        assert "quote.nonce" in ids(verify(wire, policy, challenge, NOW, cache))
