@@ -22,7 +22,7 @@ REGRESSIONS = Path(__file__).parent / "corpus"
 _CHUNK = 100_000  # what an interruption costs at most
 _COVERAGE = re.compile(r"cov: (\d+) ft: (\d+)")
 _PEAK = re.compile(r"stat::peak_rss_mb:\s+(\d+)")
-_RSS_LIMIT_MB, _TIMEOUT_S = 1024, 120
+_RSS_LIMIT_MB, _TIMEOUT_S = 1024, 1200
 
 
 class Progress(msgspec.Struct):
