@@ -11,6 +11,8 @@ from harness.framework.evidence.ima_log import ImaEntry, parse_entry
 from harness.framework.evidence.ima_walk import AllowedFiles, DomainLists, native
 
 MAX_REPORTED = 16
+# With more unacceptable entries a list is given up: each costs as much as twenty acceptable ones.
+MAX_UNACCEPTABLE = 10_000
 _PCR_BYTES = 32
 
 
@@ -34,13 +36,15 @@ class ImaReplay(NamedTuple):
     """``entries`` of them lead to the quoted PCR value, or all were tried in vain.
 
     They end at byte ``end`` of the list. ``problems`` are those of the entries that were replayed,
-    at most MAX_REPORTED of them.
+    at most MAX_REPORTED of them. ``gave_up``: more than MAX_UNACCEPTABLE had one, so that what the
+    list leads to isn't known.
     """
 
     matched: bool
     entries: int
     problems: tuple[Problem, ...]
     end: int
+    gave_up: bool = False
 
 
 class Domains(Protocol):
@@ -108,11 +112,16 @@ def _run(walk: Any, log: bytes, allowed: AllowedFiles, judge: Judge) -> ImaRepla
     walk.log = buffer = native().ffi.from_buffer(log)  # the walk alone doesn't keep it alive
     walk.size, walk.files, walk.templates = len(buffer), allowed.pointer, allowed.templates
     problems: list[Problem] = []
+    unacceptable = 0
     while (found := lib.ima_walk_on(walk)) == lib.IMA_TO_JUDGE:
         entry, end = parse_entry(log, walk.at)
         problem = judge(walk.count, entry)
-        if problem and len(problems) < MAX_REPORTED:
-            problems.append(problem)
+        if problem:
+            unacceptable += 1
+            if len(problems) < MAX_REPORTED:
+                problems.append(problem)
+            if unacceptable > MAX_UNACCEPTABLE:
+                return ImaReplay(False, walk.count, tuple(problems), walk.at, gave_up=True)
         if lib.ima_walk_extend(walk, entry.pcr, entry.extended, end):
             found = lib.IMA_MATCHED
             break

@@ -95,6 +95,7 @@ FAILURES: dict[str, str] = {
     "ima.log.start": "only the new part of the IMA log came, and what it goes on from isn't known",
     "ima.replay.mismatch": "no prefix of the IMA log leads to the quoted PCR value",
     "ima.replay.rollback": "the quoted prefix is shorter than the last accepted one",
+    "ima.entries.many": "so many entries are unacceptable that the list wasn't replayed to its end",
     "ima.boot_aggregate.missing": "the IMA log doesn't start with boot_aggregate",
     "ima.boot_aggregate.mismatch": "boot_aggregate isn't the hash of the quoted PCRs 0-9",
     "ima.entry.pcr": "an entry is for another PCR than the policy expects it in",

@@ -180,6 +180,9 @@ def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: Fai
     """Say what is wrong with a list that was replayed; whether its prefix is the quoted one."""
     for problem in result.problems:
         failures.add(problem.id, problem.detail)
+    if result.gave_up:
+        failures.add("ima.entries.many", _gave_up(result))
+        return False
     pcrs = f"PCR {IMA_PCR}" if check is None else f"PCRs {IMA_PCR} and {check.pcr}"
     matched = failures.require(
         result.matched,
@@ -189,6 +192,13 @@ def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: Fai
     for problem in check.unsealed()[:_MAX_REPORTED] if check and matched else ():
         failures.add(problem.id, problem.detail)
     return matched
+
+
+def _gave_up(result: ImaReplay) -> str:
+    return (
+        f"more than {ima_replay.MAX_UNACCEPTABLE:,} of the first {result.entries + 1:,} entries "
+        "are unacceptable; whether the list leads to the quoted values wasn't looked at"
+    )
 
 
 def replay_list(

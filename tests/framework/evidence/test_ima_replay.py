@@ -172,6 +172,24 @@ def test_a_replay_goes_on_where_another_ended() -> None:
     assert not wrong.matched
 
 
+def test_a_list_of_nothing_but_unacceptable_entries_is_given_up() -> None:
+    """After so many that the next one is one too many, wherever the rest would have led."""
+    most = ima_replay.MAX_UNACCEPTABLE
+    log, table = logs.ima_log(most + 50, 2), AllowedFiles({})
+    values = [bytes(32)]
+    for extended in log.template_hashes_sha256:
+        values.append(hashlib.sha256(values[-1] + extended).digest())
+
+    def refuse(number: int, _entry: ImaEntry) -> Problem:
+        return Problem("ima.file.unknown", f"entry {number}")
+
+    reached = ima_replay.replay(log.binary, values[most], table, refuse)
+    assert (reached.matched, reached.entries, reached.gave_up) == (True, most, False)
+    given_up = ima_replay.replay(log.binary, values[most + 1], table, refuse)
+    assert (given_up.matched, given_up.entries, given_up.gave_up) == (False, most, True)
+    assert len(given_up.problems) == ima_replay.MAX_REPORTED
+
+
 def test_many_containers_keep_apart() -> None:
     lists_of, extended = DomainLists(), [hashlib.sha256(bytes([n])).digest() for n in range(40)]
     known = [lists_of.add(number * 2**20, None) for number in range(5000)]

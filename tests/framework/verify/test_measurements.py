@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.framework.evidence import binding, boot_event_log
+from harness.framework.evidence import binding, boot_event_log, ima_replay
 from harness.framework.evidence.bundle import Evidence
 from harness.framework.verify import Policy
+from harness.workloads.logs import ima_log
 
 from .world import NOW, World, attest, ids, judge
 
@@ -257,3 +258,13 @@ def test_quote_without_pcr10_cannot_vouch_for_the_list(world: World) -> None:
     policy = msgspec.structs.replace(world.policy(), pcrs=tuple(range(10)))
     found = ids(judge(world, evidence, policy, now_s=NOW))
     assert found == {"ima.replay.mismatch", "quote.pcr.zero"}
+
+
+def test_a_list_with_too_many_unknown_files_is_refused_without_a_word_on_its_end(
+    world: World,
+) -> None:
+    entry = ima_log(2, 5).binary[len(ima_log(1, 5).binary) :]
+    many = with_ima(world, *[entry] * (ima_replay.MAX_UNACCEPTABLE + 1))
+    assert ids(judge(world, many)) == {"ima.file.unknown", "ima.entries.many"}
+    few = with_ima(world, *[entry] * ima_replay.MAX_UNACCEPTABLE)
+    assert ids(judge(world, few)) == {"ima.file.unknown"}
