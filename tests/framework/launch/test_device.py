@@ -276,13 +276,16 @@ def tpm_of(pod: DevicePod) -> Iterator[ESAPI]:
 
 
 def wait_until_measured(pod: DevicePod) -> tuple[dict[int, bytes], QuoteInfo]:
-    """PCRs 0-11 and a quote once SeaBIOS has measured into PCR 4, its last."""
+    """PCRs 0-11 and a quote once SeaBIOS has measured its separators, of which PCR 7's is the last,
+    and nothing since the reading before."""
+    before: dict[int, bytes] = {}
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(Exception), tpm_of(pod) as ectx:
             values = keys.read_pcrs(ectx, tuple(range(12)))
-            if values[4] != ZERO:
+            if values[7] != ZERO and values == before:
                 return values, quoted(ectx)
+            before = values
         time.sleep(0.2)
     raise AssertionError(f"SeaBIOS measured nothing: {pod.device.failure}")
 
