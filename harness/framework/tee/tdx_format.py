@@ -26,8 +26,11 @@ _SGX_DEBUG = 0x02
 _QE_CERTIFICATION, _PCK_CHAIN = 6, 5
 _HEADER = 48
 _QE_REPORT = 384
-_TD_10, _TD_15 = 584, 648
-_BODY_SIZES = {2: _TD_10, 3: _TD_15}
+_TD_10, _TD_15, _TD_15_EXTENDED = 584, 648, 885
+_BODY_SIZES = {2: _TD_10, 3: _TD_15, 4: _TD_15_EXTENDED}
+# VM index, unique id of the TD, device information, then the service TDs' hashes and attributes
+# around the versions at the TD's creation.
+_EXTENSION = struct.Struct("<B32s48s48s8s16s16s12s48s8s")
 _RTMRS = 4
 _CHAIN_LENGTHS = (2, 3)
 # 1.2.840.113741.1.13.1, as text and as the content of a DER OBJECT IDENTIFIER.
@@ -38,7 +41,12 @@ _SVNS = 16
 
 
 class TdReport(NamedTuple):
-    """The body of a quote. ``service_td`` is zero where no service TD is bound (or before 1.5)."""
+    """The body of a quote. ``service_td`` is zero where no service TD is bound (or before 1.5).
+
+    What only the extended body of TDX 1.5 has is zero in the others: ``vm`` is 0 for the TD itself
+    and 1 to 3 for a virtual machine that it partitioned off, ``devices`` the hash of its devices'
+    information. ``later_service_tds`` are the hashes of those bound at the TD's creation and now.
+    """
 
     tcb_svn: bytes
     mr_seam: bytes
@@ -53,6 +61,9 @@ class TdReport(NamedTuple):
     rtmrs: tuple[bytes, ...]
     report_data: bytes
     service_td: bytes
+    vm: int
+    devices: bytes
+    later_service_tds: tuple[bytes, ...]
 
 
 class QeReport(NamedTuple):
@@ -149,6 +160,8 @@ def _body_size(reader: Reader) -> int:
 
 def _body(raw: bytes) -> TdReport:
     seam, attributes, xfam = struct.unpack_from("<QQQ", raw, 112)
+    extension = raw[_TD_15:] or bytes(_EXTENSION.size)
+    vm, _, devices, initial, *_, current, _ = _EXTENSION.unpack(extension)
     return TdReport(
         tcb_svn=raw[:16],
         mr_seam=raw[16:64],
@@ -163,6 +176,9 @@ def _body(raw: bytes) -> TdReport:
         rtmrs=tuple(raw[328 + 48 * i : 376 + 48 * i] for i in range(_RTMRS)),
         report_data=raw[520:584],
         service_td=raw[600:648] or bytes(48),
+        vm=vm,
+        devices=devices,
+        later_service_tds=(initial, current),
     )
 
 

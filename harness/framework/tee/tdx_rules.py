@@ -12,7 +12,7 @@ from harness.framework.tee.tdx_verdict import Collateral, Verdict
 # Any of these eight bits lets the host look into the TD.
 ATTRIBUTES_DEBUG = 0xFF
 ATTRIBUTES_MIGRATABLE = 1 << 29
-_NO_SERVICE_TD = bytes(48)
+_NONE = bytes(48)
 
 
 class TdxRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +20,8 @@ class TdxRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``required_attributes`` and ``forbidden_attributes`` are bits of the TD's attributes (default:
     no debugging, no migration). The other names are the accepted values of the TD's fields, None
-    where any will do; ``rtmrs`` by register number. ``collateral`` must be there unless
+    where any will do; ``rtmrs`` by register number, ``vms`` the TD itself (0) or virtual machines
+    within it, of which the report says nothing else. ``collateral`` must be there unless
     ``require_collateral`` is off, and then a platform of any TCB is accepted.
     ``minimum_evaluation`` is the lowest accepted TCB evaluation data number.
     """
@@ -31,7 +32,9 @@ class TdxRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mr_config_ids: tuple[bytes, ...] | None = None
     mr_owners: tuple[bytes, ...] | None = None
     mr_owner_configs: tuple[bytes, ...] | None = None
-    service_tds: tuple[bytes, ...] | None = (_NO_SERVICE_TD,)
+    service_tds: tuple[bytes, ...] | None = (_NONE,)
+    devices: tuple[bytes, ...] | None = (_NONE,)
+    vms: tuple[int, ...] = (0,)
     rtmrs: dict[int, tuple[bytes, ...]] = {}
     collateral: Collateral | None = None
     require_collateral: bool = True
@@ -49,8 +52,14 @@ def check(td: TdReport, verdict: Verdict | None, rules: TdxRules) -> Iterator[tu
         ("tee.tdx.config", td.mr_config_id, rules.mr_config_ids),
         ("tee.tdx.config", td.mr_owner, rules.mr_owners),
         ("tee.tdx.config", td.mr_owner_config, rules.mr_owner_configs),
-        ("tee.tdx.service_td", td.service_td, rules.service_tds),
+        ("tee.tdx.config", td.devices, rules.devices),
+        *(
+            ("tee.tdx.service_td", value, rules.service_tds)
+            for value in (td.service_td, *td.later_service_tds)
+        ),
     )
+    if td.vm not in rules.vms:
+        yield "tee.tdx.config", f"virtual machine {td.vm} within the TD, accepted {rules.vms}"
     for failure, value, values in accepted:
         if values is not None and value not in values:
             yield failure, f"{value.hex()} is not accepted"

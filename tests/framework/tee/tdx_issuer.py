@@ -93,19 +93,24 @@ class TdxVendor:
         mrtd: bytes = bytes(48),
         version: int = 4,
         td15: bool = False,
+        extended: bool = False,
         fields: dict[int, bytes] | None = None,
         chain: tuple[bytes, ...] | None = None,
         qe_fields: dict[int, bytes] | None = None,
     ) -> bytes:
         """A signed quote; ``fields`` and ``qe_fields`` are bytes to put at an offset."""
-        body = bytearray(648 if td15 else 584)
+        body = bytearray(885 if extended else 648 if td15 else 584)
         body[:16], body[136:184], body[520:584] = TCB_SVN, mrtd, data
         for at, value in (fields or {}).items():
             body[at : at + len(value)] = value
         header = struct.pack("<HHIHH16s20s", version, 2, 0x81, 0, 0, _VENDOR, bytes(20))
         signed = header + bytes(body)
         if version == 5:
-            signed = header + struct.pack("<HI", 3 if td15 else 2, len(body)) + bytes(body)
+            signed = (
+                header
+                + struct.pack("<HI", 4 if extended else 3 if td15 else 2, len(body))
+                + bytes(body)
+            )
         key, auth = _point(self._attestation_key), bytes(range(32))
         qe = bytearray(384)
         qe[48:64], qe[128:160] = b"\x11" + bytes(15), MR_SIGNER

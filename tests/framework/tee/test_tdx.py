@@ -248,6 +248,26 @@ def test_each_rule_can_be_broken(
 
 
 @pytest.mark.parametrize(
+    ("fields", "failure"),
+    [
+        ({648: b"\1"}, "tee.tdx.config"),
+        ({648 + 33: b"d" * 48}, "tee.tdx.config"),
+        ({648 + 81: b"s" * 48}, "tee.tdx.service_td"),
+        ({648 + 181: b"s" * 48}, "tee.tdx.service_td"),
+        ({600: b"s" * 48}, "tee.tdx.service_td"),
+    ],
+)
+def test_each_rule_of_the_extended_body_can_be_broken_and_relaxed(
+    fields: dict[int, bytes], failure: str
+) -> None:
+    quote = VENDOR.quote(DATA_64, version=5, extended=True, fields=fields)
+    assert broken(quote) == {failure}
+    relaxed = msgspec.structs.replace(STRICT, devices=None, service_tds=None, vms=(0, 1))
+    assert broken(quote, relaxed) == set()
+    assert broken(VENDOR.quote(DATA_64, version=5, extended=True)) == set()
+
+
+@pytest.mark.parametrize(
     ("fields", "qe_svn", "status"),
     [
         ({}, 8, "UpToDate"),
