@@ -37,8 +37,15 @@ def vendor(line: str = "Milan") -> SnpVendor:
     return SnpVendor(line)
 
 
-def real(vcek: str = "test-vcek.der") -> TeeEvidence:
-    return TeeEvidence("snp", (DATA / "test-report.bin").read_bytes(), (DATA / vcek).read_bytes())
+def real(vcek: str = "test-vcek.der", report: str = "test-report.bin") -> TeeEvidence:
+    return TeeEvidence("snp", (DATA / report).read_bytes(), (DATA / vcek).read_bytes())
+
+
+def real_of(line: str) -> TeeEvidence:
+    """Of a real chip of that product line."""
+    if line == "Milan":
+        return real()
+    return real(f"{line.lower()}-vcek.der", f"{line.lower()}-report.bin")
 
 
 def refusal(
@@ -74,13 +81,40 @@ def test_the_real_report_verifies_from_amds_root_without_a_warning() -> None:
     assert isinstance(verifier("snp"), SnpVerifier)
 
 
+@pytest.mark.parametrize(
+    ("line", "version", "chip", "measurement", "tcb"),
+    [
+        ("Genoa", 2, "d2421d976f95ce0b", "de654ed1eb03b695",
+         {"bootloader": 7, "tee": 0, "snp": 15, "microcode": 62}),
+        ("Turin", 5, "3b42092f69c656d3", "f924dd18f168df60",
+         {"fmc": 0, "bootloader": 1, "tee": 0, "snp": 2, "microcode": 71}),
+    ],
+)  # fmt: skip
+def test_real_reports_of_later_product_lines_verify(
+    line: str, version: int, chip: str, measurement: str, tcb: dict[str, int]
+) -> None:
+    evidence = real_of(line)
+    report = VERIFIER.verify(evidence, ROOTS[f"amd-{line.lower()}"], now_s=NOW)
+    assert int.from_bytes(evidence.report[:4], "little") == version
+    assert report.chip.startswith(chip)
+    assert report.measurement.hex().startswith(measurement)
+    assert list(VERIFIER.check_rules(report, STRICT)) == []
+    endorsement = parse_endorsement(vendor_certificate.parse(evidence.certificates))
+    assert (endorsement.line, endorsement.tcb) == (line, tcb)
+    for other in ROOTS.keys() - {f"amd-{line.lower()}"}:
+        assert refusal(evidence, ROOTS[other]) == "tee.snp.chain"
+    # A chip's report under another chip's certificate of the same vendor.
+    crossed = msgspec.structs.replace(evidence, certificates=real().certificates)
+    assert refusal(crossed, ROOTS["amd-milan"]) in {"tee.report.signature", "tee.snp.line"}
+
+
 @pytest.mark.parametrize("vcek", ["test-vcek-invalid-legacy.der", "test-vcek-invalid-new.der"])
 def test_the_real_invalid_certificates_are_refused(vcek: str) -> None:
     assert refusal(real(vcek), ROOTS["amd-milan"]) == "tee.snp.chain"
 
 
 def test_a_real_genoa_certificate_names_chip_and_tcb() -> None:
-    """Its product has no stepping; there is no report with it."""
+    """Its product has no stepping; there is no report of its chip."""
     der = ssl.PEM_cert_to_DER_cert((DATA / "vcek-genoa.pem").read_text())
     vcek = vendor_certificate.parse(der)
     endorsement = parse_endorsement(vcek)
@@ -128,12 +162,15 @@ def test_openssl_agrees_about_report_and_chains(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["report", "certificates"])
-def test_every_flipped_byte_of_the_real_evidence_is_refused(part: str) -> None:
-    evidence, memo, accepted = real(), VerificationCache().memo, []
-    for at in range(len(getattr(evidence, part))):
+@pytest.mark.parametrize(("line", "step"), [("Milan", 1), ("Genoa", 7), ("Turin", 3)])
+def test_every_flipped_byte_of_the_real_evidence_is_refused(
+    line: str, step: int, part: str
+) -> None:
+    evidence, memo, accepted = real_of(line), VerificationCache().memo, []
+    for at in range(0, len(getattr(evidence, part)), step):
         damaged = msgspec.structs.replace(evidence, **{part: flip(getattr(evidence, part), at)})
         try:
-            VERIFIER.verify(damaged, ROOTS["amd-milan"], STRICT, NOW, memo)
+            VERIFIER.verify(damaged, ROOTS[f"amd-{line.lower()}"], STRICT, NOW, memo)
         except TeeVerificationError as error:
             assert error.failure in VERIFIER.failures or error.failure == "tee.report.signature"
         else:
