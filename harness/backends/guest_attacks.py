@@ -34,13 +34,15 @@ def run_attacks(job: GuestJob, run_guest: RunGuest) -> TrialOutcome:
         if (case.row, case.case) not in HIDING:
             known = ", ".join(f"{row} {name}" for row, name in HIDING)
             raise InputError(f"attack {case.row} {case.case}: guests play {known}")
-    honest = run_guest(_job(job, _HONEST, None))
-    twin = "" if honest.status == "ok" else honest.reason or honest.status
+    honest = run_guest(_job(job, 0, None))
+    if honest.status not in ("ok", "rejected"):
+        return TrialOutcome("failed", reason=f"the honest guest {honest.status}: {honest.reason}")
+    twin = honest.reason
     evidence, names = _kept(honest, _HONEST)
     outcomes: list[AttackOutcome] = []
     samples: list[Sample] = []
-    for case in cases:
-        ended = run_guest(_job(job, case.case, HIDING[case.row, case.case]))
+    for number, case in enumerate(cases, 1):
+        ended = run_guest(_job(job, number, HIDING[case.row, case.case]))
         outcomes.append(_outcome(case, ended, twin))
         samples += _samples(case, ended)
         more, more_names = _kept(ended, case.case)
@@ -53,14 +55,14 @@ def run_attacks(job: GuestJob, run_guest: RunGuest) -> TrialOutcome:
     return TrialOutcome("ok", tuple(samples), evidence=evidence, notes=notes)
 
 
-def _job(job: GuestJob, name: str, hide: str | None) -> GuestJob:
+def _job(job: GuestJob, number: int, hide: str | None) -> GuestJob:
     request = job.request
     # Short: a unix socket of the TPM lies below it.
-    workdir = Path(request.workdir) / name[:4]
+    workdir = Path(request.workdir) / str(number)
     workdir.mkdir()
     options: dict[str, Scalar] = {} if hide is None else {"hide": hide}
     workload = Workload(
-        name,
+        f"{request.workload.name}-{number}",
         "guest_attestation",
         iterations=request.workload.iterations,
         warmup=request.workload.warmup,
@@ -74,7 +76,8 @@ def _job(job: GuestJob, name: str, hide: str | None) -> GuestJob:
 def _outcome(case: AttackCase, ended: TrialOutcome, twin: str) -> AttackOutcome:
     if ended.status == "ok":
         return AttackOutcome(case.case, twin=twin)
-    if ended.status != "rejected":
+    # What the guest sent malformed is no answer of the verifier.
+    if ended.status != "rejected" or ended.reason.startswith("guest."):
         return AttackOutcome(case.case, error=f"the guest {ended.status}: {ended.reason}")
     stage, failures = ended.notes.get("refused_at", ""), tuple(ended.reason.split(","))
     return AttackOutcome(case.case, stage, failures, twin)

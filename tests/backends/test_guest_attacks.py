@@ -77,7 +77,7 @@ def test_the_honest_guest_comes_first_and_every_case_has_one_of_its_own(tmp_path
 
 
 def test_guests_that_end_otherwise_are_told_apart(tmp_path: Path) -> None:
-    """An attack that was accepted, one whose guest broke down, and a twin that was refused."""
+    """An attack that was accepted, those whose guests broke down, and a twin that was refused."""
     guests = Guests(
         TrialOutcome("rejected", reason="quote.nonce"),
         TrialOutcome("ok"),
@@ -86,6 +86,19 @@ def test_guests_that_end_otherwise_are_told_apart(tmp_path: Path) -> None:
     accepted, broken = attacks(run_attacks(job(tmp_path, *CASES), guests))
     assert (accepted["failures"], accepted["twin"]) == ([], "quote.nonce")
     assert broken["error"] == "the guest timeout: no end after 180 s"
+    malformed = Guests(
+        TrialOutcome("ok"), refused("a.b"), TrialOutcome("rejected", reason="guest.output x,y")
+    )
+    again = tmp_path / "again"
+    again.mkdir()
+    assert attacks(run_attacks(job(again, *CASES), malformed))[1]["failures"] == []
+
+
+def test_without_an_honest_guest_nothing_else_is_booted(tmp_path: Path) -> None:
+    guests = Guests(TrialOutcome("timeout", reason="no end after 180 s"))
+    outcome = run_attacks(job(tmp_path, *CASES), guests)
+    assert (outcome.status, outcome.notes) == ("failed", {})
+    assert outcome.reason == "the honest guest timeout: no end after 180 s"
 
 
 def test_a_case_that_no_guest_plays_is_refused_before_any_boots(tmp_path: Path) -> None:

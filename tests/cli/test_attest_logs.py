@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.framework.evidence import ima_log
-from harness.framework.verify import ContainerRules, Policy, encode_policy
+from harness.framework.verify import BootRule, BootRules, ContainerRules, Policy, encode_policy
 
 DATA = Path(__file__).parents[1] / "data"
 GUEST = DATA / "ima" / "two-containers"
@@ -40,7 +40,7 @@ def test_logs_lead_to_the_pcrs_that_the_tpm_had() -> None:
     assert told["ima_entries"] == {"ima-buf": 4, "ima-ng": 4, "ima-ns": 5}
     shown = replay(*LOGS).stdout
     assert f"PCR 10    {quoted()['10']}" in shown
-    assert "4 ima-buf, 4 ima-ng, 5 ima-ns; 0 violations" in shown
+    assert "4 ima-buf, 4 ima-ng, 5 ima-ns; violations: 0" in shown
 
 
 def test_a_text_list_leads_where_the_binary_one_does(tmp_path: Path) -> None:
@@ -77,9 +77,24 @@ def test_a_policy_is_tried_on_logs_without_a_quote(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "ima.file.unknown" in refused.stdout
     assert refused.stderr.count("\n") == 1
-    missing = replay("--ima-log", GUEST / "ima_log", "--policy", tmp_path / "good.json")
-    assert missing.returncode == 1
-    assert "boot.log.missing" in missing.stdout
+    for alone in (LOGS[:2], LOGS[2:]):
+        assert replay(*alone, "--policy", tmp_path / "good.json").returncode == 0
+    unknown = replay(*LOGS[2:], "--policy", tmp_path / "none.json")
+    assert unknown.returncode == 1
+    assert "ima.boot_aggregate" not in unknown.stdout
+
+
+def test_a_cc_event_log_is_judged_by_the_rules_that_are_named(tmp_path: Path) -> None:
+    log = ("--cc-log", DATA / "boot" / "CCEL_data_ovmf")
+    rules = BootRules((BootRule(2, "EV_EFI_ACTION", any=True),), secure_boot=True)
+    (tmp_path / "policy").write_bytes(encode_policy(Policy("chain", service_boot_rules=rules)))
+    refused = replay(*log, "--policy", tmp_path / "policy", "--cc-rules", "service")
+    assert refused.returncode == 1
+    assert "Secure Boot is off" in refused.stdout
+    assert "RTMR 0 EV_EFI_HANDOFF_TABLES2 " in refused.stdout
+    missing = replay(*log, "--policy", tmp_path / "policy")
+    assert missing.returncode == 2
+    assert "pod_boot_rules is missing" in missing.stderr
 
 
 def test_rtmrs_of_a_cc_event_log() -> None:

@@ -64,15 +64,17 @@ def fresh_report_data(
     boot_log_sha256: bytes,
     ima_log_sha256: bytes,
     event_log: bytes = b"",
+    launch_event_log: bytes = b"",
 ) -> bytes:
     """Report data of a TEE report made for one attestation: 64 bytes.
 
     The logs are bound beside the quote: where the host relays the TPM, the guest vouches for them.
-    ``event_log`` is the report's own, if it has one.
+    ``event_log`` is the report's own, ``launch_event_log`` the launch report's, if they have one.
     """
     bound = [_sha256(nonce), _sha256(attest), boot_log_sha256, ima_log_sha256]
-    if event_log:
-        bound.append(_sha256(event_log))
+    for label, log in ((b"own\0", event_log), (b"launch\0", launch_event_log)):
+        if log:
+            bound.append(_sha256(label + log))
     return hashlib.sha512(_FRESH + b"".join(bound)).digest()
 
 

@@ -22,7 +22,7 @@ _Nonce = Annotated[bytes, msgspec.Meta(min_length=MIN_NONCE, max_length=MAX_NONC
 _Small = Annotated[bytes, msgspec.Meta(max_length=4096)]
 _Certificate = Annotated[bytes, msgspec.Meta(max_length=16384)]
 _TeeBlob = Annotated[bytes, msgspec.Meta(max_length=65536)]
-_EventLog = Annotated[bytes, msgspec.Meta(min_length=1, max_length=4 * 1024 * 1024)]
+_EventLog = Annotated[bytes, msgspec.Meta(min_length=1, max_length=1024 * 1024)]
 _BootLog = Annotated[bytes, msgspec.Meta(max_length=4 * 1024 * 1024)]
 _ImaLog = Annotated[bytes, msgspec.Meta(max_length=27 * 1024 * 1024)]
 _Name = Annotated[str, msgspec.Meta(max_length=128)]

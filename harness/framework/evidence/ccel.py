@@ -4,6 +4,8 @@ It has the layout of the TCG's crypto-agile log. Its "PCR" is a measurement regi
 0 is MRTD, which the TDX module measures itself before the guest runs, and 1 to 4 are RTMR 0 to 3.
 """
 
+from collections.abc import Iterable
+
 from harness.framework.errors import ParseError
 from harness.framework.evidence import boot_event_log
 from harness.framework.evidence.boot_event_log import ALG_SHA384, EV_NO_ACTION, BootEvent
@@ -26,11 +28,11 @@ def parse(log: bytes) -> list[BootEvent]:
     return events
 
 
-def replay(log: bytes) -> tuple[bytes, ...]:
-    """RTMR 0 to 3 (SHA-384) after the log's events; those without events are zero.
+def replay(events: Iterable[BootEvent]) -> tuple[bytes, ...]:
+    """RTMR 0 to 3 (SHA-384) after the events that :func:`parse` gave; those without are zero.
 
     Raises:
-        ParseError: as :func:`parse`, or an event has no SHA-384 digest.
+        ParseError: an event has no SHA-384 digest.
     """
-    values = boot_event_log.replay(parse(log), ALG_SHA384)
+    values = boot_event_log.replay(events, ALG_SHA384)
     return tuple(values.get(1 + n, bytes(48)) for n in range(RTMRS))

@@ -37,9 +37,10 @@ def parse_key(der: bytes) -> ec.EllipticCurvePublicKey:
 def confirmation_claim(der: bytes) -> dict[str, dict[str, str]]:
     """The value of ``cnf``: the key as a JWK (RFC 7517). Raises ParseError as :func:`parse_key`."""
     numbers = parse_key(der).public_numbers()
-    x, y = (_base64url(number.to_bytes(32)) for number in (numbers.x, numbers.y))
+    x, y = (base64url(number.to_bytes(32)) for number in (numbers.x, numbers.y))
     return {"jwk": {"kty": "EC", "crv": "P-256", "x": x, "y": y}}
 
 
-def _base64url(data: bytes) -> str:
+def base64url(data: bytes) -> str:
+    """As JOSE has it (RFC 7515 §2): without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -25,26 +25,36 @@ class Problem(NamedTuple):
 
 class Start(NamedTuple):
     """Where a replay begins: ``entries`` of them led to the value ``pcr``; the next is at byte
-    ``at``. The default is a list's beginning."""
+    ``at``. ``unacceptable`` of them were. The default is a list's beginning."""
 
     entries: int = 0
     pcr: bytes = bytes(_PCR_BYTES)
     at: int = 0
+    unacceptable: int = 0
 
 
 class ImaReplay(NamedTuple):
     """``entries`` of them lead to the quoted PCR value, or all were tried in vain.
 
     They end at byte ``end`` of the list. ``problems`` are those of the entries that were replayed,
-    at most MAX_REPORTED of them. ``gave_up``: more than MAX_UNACCEPTABLE had one, so that what the
-    list leads to isn't known.
+    at most MAX_REPORTED of them, ``unacceptable`` how many had one. ``gave_up``: more than
+    MAX_UNACCEPTABLE had, so that what the list leads to isn't known.
     """
 
     matched: bool
     entries: int
     problems: tuple[Problem, ...]
     end: int
+    unacceptable: int = 0
     gave_up: bool = False
+
+    def why_given_up(self) -> Problem:
+        """What to say of a list of which :attr:`gave_up` is true."""
+        return Problem(
+            "ima.entries.many",
+            f"more than {MAX_UNACCEPTABLE:,} of the first {self.entries + 1:,} entries are "
+            "unacceptable; whether the list leads to the quoted values wasn't looked at",
+        )
 
 
 class Domains(Protocol):
@@ -77,7 +87,7 @@ def replay(
     if walk.comparable:
         walk.quoted_host = quoted
     walk.host = start.pcr
-    return _run(walk, log, allowed, judge)
+    return _run(walk, log, allowed, judge, start.unacceptable)
 
 
 def replay_domains(
@@ -107,12 +117,13 @@ def replay_domains(
     return _run(walk, log, allowed, judge)
 
 
-def _run(walk: Any, log: bytes, allowed: AllowedFiles, judge: Judge) -> ImaReplay:
+def _run(
+    walk: Any, log: bytes, allowed: AllowedFiles, judge: Judge, unacceptable: int = 0
+) -> ImaReplay:
     lib = native().lib
     walk.log = buffer = native().ffi.from_buffer(log)  # the walk alone doesn't keep it alive
     walk.size, walk.files, walk.templates = len(buffer), allowed.pointer, allowed.templates
     problems: list[Problem] = []
-    unacceptable = 0
     while (found := lib.ima_walk_on(walk)) == lib.IMA_TO_JUDGE:
         entry, end = parse_entry(log, walk.at)
         problem = judge(walk.count, entry)
@@ -121,10 +132,12 @@ def _run(walk: Any, log: bytes, allowed: AllowedFiles, judge: Judge) -> ImaRepla
             if len(problems) < MAX_REPORTED:
                 problems.append(problem)
             if unacceptable > MAX_UNACCEPTABLE:
-                return ImaReplay(False, walk.count, tuple(problems), walk.at, gave_up=True)
+                reported = tuple(problems)
+                return ImaReplay(False, walk.count, reported, walk.at, unacceptable, gave_up=True)
         if lib.ima_walk_extend(walk, entry.pcr, entry.extended, end):
             found = lib.IMA_MATCHED
             break
     if found == lib.IMA_NO_MEMORY:
         raise MemoryError(f"no room for entry {walk.count} of an IMA list")
-    return ImaReplay(found == lib.IMA_MATCHED, walk.count, tuple(problems), walk.at)
+    matched = found == lib.IMA_MATCHED
+    return ImaReplay(matched, walk.count, tuple(problems), walk.at, unacceptable)

@@ -4,7 +4,6 @@ import secrets
 import time
 from typing import NamedTuple
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.framework.errors import FrameworkError
@@ -142,7 +141,7 @@ class Appraiser:
         named = policy.scheme == "chain" or result.instance
         if result.accepted and named and result.instance != taken.instance:
             detail = f"challenge for {taken.instance!r}, certificate for {result.instance!r}"
-            return _rejected(result, Failure("chain.ak.instance", detail))
+            return result.rejected(Failure("chain.ak.instance", detail))
         return result
 
     def _settle(
@@ -159,9 +158,5 @@ class Appraiser:
         outcome = self._store.accept(instance, known.version if known else None, record, now_s)
         if outcome == "other-instance":
             detail = f"key {result.state.ak_name.hex()} belongs to another instance"
-            return _rejected(result, Failure("freshness.instance", detail))
+            return result.rejected(Failure("freshness.instance", detail))
         return result if outcome == "stored" else None
-
-
-def _rejected(result: AttestationResult, failure: Failure) -> AttestationResult:
-    return msgspec.structs.replace(result, accepted=False, failures=(failure,), state=None)

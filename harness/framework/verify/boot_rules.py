@@ -5,6 +5,7 @@ change: whatever is accepted is accepted for its digest, or for data that the di
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -71,27 +72,37 @@ class BootRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``secure_boot``: the firmware must have said that Secure Boot is on, before it booted anything.
     ``separators`` are the PCRs that must have one EV_SEPARATOR, which ends what firmware measures
-    before it boots; those events need no rule.
+    before it boots (None: PCRs 0 to 7; of a CC event log, the first register); those events need no
+    rule.
     """
 
     events: tuple[BootRule, ...] = ()
     secure_boot: bool = True
-    separators: tuple[_Pcr, ...] = tuple(range(8))
+    separators: tuple[_Pcr, ...] | None = None
 
 
 class Registers(NamedTuple):
     """What a log extends: the bank, and the register that is told of Secure Boot.
 
-    Several PCRs share one RTMR, which then has ``several`` separators.
+    Several PCRs share one RTMR, which then has ``several`` separators. ``separators`` are those
+    asked for by default. Number ``first`` in a log is the first of what is called ``name``.
     """
 
     bank: Bank
     secure_boot: int
     several: bool
+    separators: tuple[int, ...]
+    name: str
+    first: int
+
+    def called(self, number: int) -> str:
+        """A register as people know it: ``PCR 7``, ``RTMR 0``."""
+        return f"{self.name} {number - self.first}"
 
 
-PCRS = Registers(Bank(ALG_SHA256, "sha256"), 7, several=False)
-RTMRS = Registers(Bank(ALG_SHA384, "sha384"), 1, several=True)
+PCRS = Registers(Bank(ALG_SHA256, "sha256"), 7, False, tuple(range(8)), "PCR", 0)
+RTMRS = Registers(Bank(ALG_SHA384, "sha384"), 1, True, (1,), "RTMR", 1)
+_MAX_REPORTED = 16
 
 
 def check_boot(
@@ -109,9 +120,11 @@ class _Subject(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
     variable: Variable | None = None
 
-    def __str__(self) -> str:
+    def described(self, registers: Registers) -> str:
+        """Register, type and name."""
         what = f" {self.names[0]}" if self.names else ""
-        return f"PCR {self.event.pcr} {boot_events.type_name(self.event.kind)}{what}"
+        where = registers.called(self.event.pcr)
+        return f"{where} {boot_events.type_name(self.event.kind)}{what}"
 
 
 class _BootCheck:
@@ -121,6 +134,8 @@ class _BootCheck:
         self._rules = rules
         self._registers = registers
         self._bank = registers.bank
+        asked = rules.separators
+        self._separators = registers.separators if asked is None else asked
         self._accepted = [rule.accepted(self._bank) for rule in rules.events]
         self._met = [False] * len(rules.events)
 
@@ -130,7 +145,8 @@ class _BootCheck:
         for rule, met in zip(self._rules.events, self._met, strict=True):
             if not met and not rule.optional:
                 name = f" {rule.name}" if rule.name else ""
-                yield Problem("boot.event.missing", f"no event PCR {rule.pcr} {rule.type}{name}")
+                where = self._registers.called(rule.pcr)
+                yield Problem("boot.event.missing", f"no event {where} {rule.type}{name}")
         yield from self._check_separators(events)
         if self._rules.secure_boot:
             yield from self._check_secure_boot(events)
@@ -156,25 +172,25 @@ class _BootCheck:
                 yield _named(event)
 
     def _judge(self, subject: _Subject) -> Iterator[Problem]:
-        event = subject.event
+        event, what = subject.event, subject.described(self._registers)
         hashed = event.kind in boot_events.HASHED_DATA
         if hashed and not boot_events.is_of_its_data(event, self._bank):
-            yield Problem("boot.event.data", f"{subject}: its digest is not of its data")
+            yield Problem("boot.event.data", f"{what}: its digest is not of its data")
             return
         named = [n for n, rule in enumerate(self._rules.events) if _is_about(rule, subject)]
         good = [n for n in named if self._accepts(n, subject)]
         for number in good:
             self._met[number] = True
         digest = self._digest(event).hex()
-        if not named and event.kind == EV_SEPARATOR and event.pcr in self._rules.separators:
+        if not named and event.kind == EV_SEPARATOR and event.pcr in self._separators:
             return
         if not named:
-            yield Problem("boot.event.unknown", f"{subject} {digest}: no rule describes it")
+            yield Problem("boot.event.unknown", f"{what} {digest}: no rule describes it")
         elif not good and any(self._rules.events[n].value is not None for n in named):
             value = subject.variable.value.hex() if subject.variable else ""
-            yield Problem("boot.event.value", f"{subject} is {value[:64] or 'empty'}")
+            yield Problem("boot.event.value", f"{what} is {value[:64] or 'empty'}")
         elif not good:
-            yield Problem("boot.event.digest", f"{subject} has digest {digest}")
+            yield Problem("boot.event.digest", f"{what} has digest {digest}")
 
     def _accepts(self, number: int, subject: _Subject) -> bool:
         rule, accepted = self._rules.events[number], self._accepted[number]
@@ -184,16 +200,17 @@ class _BootCheck:
         return not accepted or self._digest(subject.event) in accepted
 
     def _check_separators(self, events: Sequence[BootEvent]) -> Iterator[Problem]:
-        for pcr in self._rules.separators:
+        for pcr in self._separators:
+            where = self._registers.called(pcr)
             found = [event for event in events if (event.pcr, event.kind) == (pcr, EV_SEPARATOR)]
             if not found:
-                yield Problem("boot.separator.missing", f"PCR {pcr} has no separator")
+                yield Problem("boot.separator.missing", f"{where} has no separator")
             elif len(found) > 1 and not self._registers.several:
-                yield Problem("boot.separator.repeated", f"PCR {pcr} has {len(found)} separators")
+                yield Problem("boot.separator.repeated", f"{where} has {len(found)} separators")
             for event in found:
                 if event.data not in _SEPARATORS:
                     what = event.data[:16].hex() or "empty"
-                    yield Problem("boot.separator.value", f"PCR {pcr}: the separator is {what}")
+                    yield Problem("boot.separator.value", f"{where}: the separator is {what}")
 
     def _check_secure_boot(self, events: Sequence[BootEvent]) -> Iterator[Problem]:
         """By digest alone: the operating system can extend the register, but after a separator."""
@@ -207,7 +224,8 @@ class _BootCheck:
         if any(digest in off for digest in digests):
             yield Problem("boot.secure_boot", "Secure Boot is off")
         elif on not in digests[:end]:
-            yield Problem("boot.secure_boot", f"PCR {pcr} doesn't say that Secure Boot is on")
+            where = self._registers.called(pcr)
+            yield Problem("boot.secure_boot", f"{where} doesn't say that Secure Boot is on")
 
 
 def check_ccel(
@@ -216,10 +234,11 @@ def check_ccel(
     """Hold a CC event log against the RTMRs of a TDX report whose signature was verified.
 
     ``rules`` name registers (1 is RTMR 0) where they say PCR, and digests are SHA-384. Empty if the
-    log explains all four registers and the rules hold.
+    log explains all four registers and the rules hold; at most 16 problems with the rules.
     """
     try:
-        events, replayed = ccel.parse(log), ccel.replay(log)
+        events = ccel.parse(log)
+        replayed = ccel.replay(events)
     except ParseError as error:
         return [Problem("boot.log.format", str(error))]
     if len(reported) != len(replayed):
@@ -230,7 +249,8 @@ def check_ccel(
         for n, value in enumerate(replayed)
         if value != reported[n]
     ]
-    return found + list(check_boot(events, rules, RTMRS) if rules else ())
+    broken = check_boot(events, rules, RTMRS) if rules else ()
+    return found + list(islice(broken, _MAX_REPORTED))
 
 
 def _named(event: BootEvent) -> _Subject:

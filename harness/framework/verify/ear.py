@@ -3,7 +3,6 @@
 Follows draft-ietf-rats-ear and draft-ietf-rats-ar4si.
 """
 
-import base64
 import json
 
 from cryptography.hazmat.primitives import hashes
@@ -59,11 +58,11 @@ def ear_claims(
     claims = {
         "eat_profile": PROFILE,
         "iat": int(now_s),
-        "eat_nonce": _base64url(nonce),
+        "eat_nonce": confirmation.base64url(nonce),
         "ear.verifier-id": {"developer": "attestbench", "build": "attestbench"},
         "submods": {"vtpm": submodule},
     }
-    if result.confirmation_key:
+    if result.accepted and result.confirmation_key:
         claims["cnf"] = confirmation.confirmation_claim(result.confirmation_key)
     return claims
 
@@ -77,14 +76,10 @@ def sign_ear(claims: dict[str, object], key: ec.EllipticCurvePrivateKey) -> str:
     if not isinstance(key.curve, ec.SECP256R1):
         raise FrameworkError(f"ES256 needs a P-256 key, this one is on {key.curve.name}")
     parts = ({"alg": "ES256", "typ": "JWT"}, claims)
-    signed = ".".join(_base64url(_json(part)) for part in parts)
+    signed = ".".join(confirmation.base64url(_json(part)) for part in parts)
     r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-    return f"{signed}.{_base64url(r.to_bytes(32) + s.to_bytes(32))}"
+    return f"{signed}.{confirmation.base64url(r.to_bytes(32) + s.to_bytes(32))}"
 
 
 def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -16,6 +17,9 @@ from harness.framework.verify.path_patterns import PathPatterns
 _SIGNED = ("ima-sig", "ima-sigv2", "ima-modsig")
 _BUFFER = "ima-buf"
 ANY_KEYRING = "*"
+# A signature takes up to 0.7 ms to check, and a list of 27 MB has room for 100,000.
+_MAX_WRONG_SIGNATURES = 1_000
+_REMEMBERED_SIGNATURES = 1_024
 
 Digests = Mapping[str, Collection[bytes]]
 
@@ -48,7 +52,10 @@ class FileJudge:
         """``loaded``: by entries before the first one to judge, which were acceptable."""
         self._rules = rules
         self.loaded = loaded
+        # An entry that a list repeats is checked once.
+        self._problem = lru_cache(maxsize=_REMEMBERED_SIGNATURES)(self._check_signature)
         before = (ima_signature.load_key(key) for key in loaded)
+        self._wrong_signatures = 0
         self._keys = KeyRing((*rules.keys, *(key for key in before if key is not None)))
 
     def judge(self, entry: ImaEntry, where: str) -> Problem | None:
@@ -82,7 +89,16 @@ class FileJudge:
         """None if an accepted key signed the file; empty if there is nothing to check."""
         if entry.template not in _SIGNED or not entry.extra or not self._keys:
             return ""
-        return self._keys.problem(entry.extra, entry.algorithm, entry.digest, entry.digest_of)
+        if self._wrong_signatures >= _MAX_WRONG_SIGNATURES:
+            return f"not checked after {_MAX_WRONG_SIGNATURES:,} wrong ones"
+        problem = self._problem(entry.extra, entry.algorithm, entry.digest, entry.digest_of)
+        self._wrong_signatures += problem is not None
+        return problem
+
+    def _check_signature(
+        self, signature: bytes, algorithm: str, digest: bytes, digest_of: str
+    ) -> str | None:
+        return self._keys.problem(signature, algorithm, digest, digest_of)
 
     def _judge_buffer(self, entry: ImaEntry, where: str) -> Problem | None:
         if not _is_of_buffer(entry):
@@ -104,6 +120,7 @@ class FileJudge:
         if entry.extra not in self.loaded:
             self.loaded += (entry.extra,)
             self._keys.add(key)
+            self._problem.cache_clear()
         return None
 
     def _is_listed(self, entry: ImaEntry, digests: Digests) -> bool:

@@ -5,8 +5,9 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from harness.framework import tee
-from harness.framework.evidence import binding
+from harness.framework.evidence import binding, ccel
 from harness.framework.evidence.bundle import Evidence, LaunchClaims, TeeEvidence
+from harness.framework.evidence.memo import hash_of
 from harness.framework.evidence.tpm_public import (
     DECRYPT,
     FIXED_PARENT,
@@ -167,14 +168,18 @@ def check_fresh_report(
     if fresh is None:
         policy = context.policy
         relayed = launch and launch.tee.report.measurement in policy.relayed_measurements
-        failures.require(
-            not (policy.require_fresh_report or relayed), "tee.fresh.missing", "no fresh TEE report"
-        )
+        judged = policy.require_fresh_report or policy.pod_boot_rules is not None
+        failures.require(not (judged or relayed), "tee.fresh.missing", "no fresh TEE report")
         return None
     boot_log = sha256(evidence.boot_log).digest()
     ima_log = binding.ima_log_digest(evidence.ima_log, evidence.ima_prefix)
     expected = binding.fresh_report_data(
-        nonce, evidence.quote.attest, boot_log, ima_log, fresh.event_log
+        nonce,
+        evidence.quote.attest,
+        boot_log,
+        ima_log,
+        fresh.event_log,
+        evidence.launch_report.event_log if evidence.launch_report else b"",
     )
     trust = check_tee(fresh, expected, "tee.fresh.binding", context)
     if trust is not None and launch is not None:
@@ -239,13 +244,22 @@ def _check_tee_policy(
     verifier = tee.verifiers()[report.tee]
     for broken, detail in verifier.check_rules(report, policy.rules_by_tee[report.tee]):
         failures.add(broken, detail)
-    if not trust.event_log:
-        failures.require(
-            boot_rules is None, "tee.events.missing", "no log explains the report's registers"
+    _check_events(trust, boot_rules, context)
+
+
+def _check_events(trust: TeeTrust, rules: BootRules | None, context: Context) -> None:
+    """Rules are for reports with such registers: what others measured is in the measurement."""
+    log, registers = trust.event_log, trust.report.rtmrs
+    if not log:
+        required = rules is not None and len(registers) == ccel.RTMRS
+        context.failures.require(
+            not required, "tee.events.missing", "no log explains the report's registers"
         )
         return
-    for problem in check_ccel(trust.event_log, report.rtmrs, boot_rules):
-        failures.add(problem.id, f"CC event log: {problem.detail}")
+    whose = b"pod" if rules is context.policy.pod_boot_rules else b"service"
+    key = hash_of("cc events", log, *registers, context.policy.digest.encode(), whose)
+    for problem in context.memo(key, lambda: check_ccel(log, registers, rules)):
+        context.failures.add(problem.id, f"CC event log: {problem.detail}")
 
 
 def trust_kind(trusts: list[TeeTrust]) -> TrustKind:

@@ -96,6 +96,8 @@ def _unknown_events(
 class MeasuredList(NamedTuple):
     """The quoted prefix of an IMA list: its length, 0 without a match, and its containers.
 
+    ``gave_up``: nobody looked whether there is one.
+
     ``end`` is None where the next replay can't begin there: an entry isn't acceptable, or there may
     be containers. ``continues``: whether the list goes through where it stood before, None if that
     isn't known.
@@ -105,6 +107,7 @@ class MeasuredList(NamedTuple):
     containers: tuple[Container, ...] = ()
     end: ListEnd | None = None
     continues: bool | None = None
+    gave_up: bool = False
 
 
 def replay_ima_log(
@@ -149,7 +152,7 @@ def replay_ima_log(
         return MeasuredList()
     result = walked.result
     if not _add_failures(result, None, failures):
-        return MeasuredList()
+        return MeasuredList(gave_up=result.gave_up)
     if result.problems or aggregate is None:
         return MeasuredList(result.entries, continues=walked.continues)
     size = result.end if whole or known is None else known.end.size + result.end
@@ -161,7 +164,7 @@ def _with_containers(
     result: ImaReplay, check: ContainerCheck, failures: FailureList
 ) -> MeasuredList:
     if not _add_failures(result, check, failures):
-        return MeasuredList()
+        return MeasuredList(gave_up=result.gave_up)
     return MeasuredList(result.entries, check.containers())
 
 
@@ -181,7 +184,7 @@ def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: Fai
     for problem in result.problems:
         failures.add(problem.id, problem.detail)
     if result.gave_up:
-        failures.add("ima.entries.many", _gave_up(result))
+        failures.add(*result.why_given_up())
         return False
     pcrs = f"PCR {IMA_PCR}" if check is None else f"PCRs {IMA_PCR} and {check.pcr}"
     matched = failures.require(
@@ -192,13 +195,6 @@ def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: Fai
     for problem in check.unsealed()[:_MAX_REPORTED] if check and matched else ():
         failures.add(problem.id, problem.detail)
     return matched
-
-
-def _gave_up(result: ImaReplay) -> str:
-    return (
-        f"more than {ima_replay.MAX_UNACCEPTABLE:,} of the first {result.entries + 1:,} entries "
-        "are unacceptable; whether the list leads to the quoted values wasn't looked at"
-    )
 
 
 def replay_list(

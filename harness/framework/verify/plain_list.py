@@ -65,7 +65,7 @@ class ListWalk(NamedTuple):
             if self.whole:
                 return None
             raise
-        return result if result.matched or not self.whole else None
+        return result if result.matched or result.gave_up or not self.whole else None
 
     def _through(self) -> Walked | None:
         """Replay up to ``before`` and on from there; None if the list doesn't pass there."""
@@ -78,14 +78,16 @@ class ListWalk(NamedTuple):
             first = ImaReplay(begin.pcr == before.pcr, begin.entries, (), begin.at)
             if not first.matched:
                 first = self.replay({**self.quoted, IMA_PCR: before.pcr}, begin, files)
+            if first.gave_up:
+                return Walked(first, files.loaded, None)
             if not first.matched or first.entries != before.entries:
                 return None
             if self.quoted.get(IMA_PCR) == before.pcr:
                 return Walked(first, files.loaded, True)
-            begin = Start(first.entries, before.pcr, first.end)
+            begin = Start(first.entries, before.pcr, first.end, first.unacceptable)
             second = self.replay(self.quoted, begin, files)
         except ParseError:
             return None
         problems = (*first.problems, *second.problems)[:MAX_REPORTED]
         found = second._replace(problems=problems)
-        return Walked(found, files.loaded, True) if second.matched else None
+        return Walked(found, files.loaded, True) if second.matched or second.gave_up else None

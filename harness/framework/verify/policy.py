@@ -9,7 +9,7 @@ import msgspec
 
 from harness.framework import tee
 from harness.framework.errors import ParseError, PolicyError
-from harness.framework.evidence import ima_signature, json_text
+from harness.framework.evidence import ccel, ima_signature, json_text
 from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE
 from harness.framework.evidence.ima_signature import NamedKey
 from harness.framework.evidence.ima_walk import AllowedFiles
@@ -34,6 +34,14 @@ class TeeRoot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["real", "emulated"]
     root: bytes = b""
 
+
+# What a policy may ask for that only schemes with TEE reports and certificates look at.
+_OF_REPORTS = (
+    "service_boot_rules",
+    "pod_boot_rules",
+    "require_fresh_report",
+    "require_deep_quote",
+)
 
 Files = Mapping[str, tuple[bytes, ...]]
 
@@ -87,7 +95,8 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     device on their host, so that without a fresh report nothing is known of them. ``boot`` are the
     allowed SHA-256 event digests by PCR, ``boot_rules`` say what each event may be (None: replay
     only; with both, both must hold). ``service_boot_rules`` and ``pod_boot_rules`` say the same of
-    the CC event logs of launch and fresh reports; with None, a report may come without such a log,
+    the CC event logs of launch and fresh reports (which the latter make required) of TEEs that have
+    such registers; with None, a report may come without such a log,
     and one that is there must still lead to the report's registers. ``ima`` are the allowed digests
     by path, of files, and ``ima_keys`` (certificates or public keys) those whose signatures of
     files count instead. ``ima_keyrings`` are the digests of keys that may be loaded, by keyring,
@@ -132,6 +141,11 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     require_deep_quote: bool = False
     require_confirmation_key: bool = False
     accept_reset: bool = False
+
+    @cached_property
+    def required_pcrs(self) -> frozenset[int]:
+        """``pcrs`` as a set."""
+        return frozenset(self.pcrs)
 
     @cached_property
     def digest(self) -> str:
@@ -270,7 +284,20 @@ def load_policy(text: bytes) -> Policy:
         raise PolicyError(str(error)) from None
     # All are checked when they are made.
     _ = policy.rules_by_tee, policy.root_bytes, policy.file_rules
+    _check_combination(policy)
     return policy
+
+
+def _check_combination(policy: Policy) -> None:
+    """Refuse what would silently not be looked at."""
+    asked = [name for name in _OF_REPORTS if getattr(policy, name)]
+    if policy.scheme == "allow-list" and asked:
+        raise PolicyError(f"policy: {asked[0]}: the scheme allow-list judges no reports or hosts")
+    for name in ("service_boot_rules", "pod_boot_rules"):
+        rules: BootRules | None = getattr(policy, name)
+        used = [rule.pcr for rule in rules.events] + [*(rules.separators or ())] if rules else []
+        if not all(1 <= register <= ccel.RTMRS for register in used):
+            raise PolicyError(f"policy: {name}: registers are 1 (RTMR 0) to {ccel.RTMRS}")
 
 
 def encode_policy(policy: Policy) -> bytes:

@@ -8,8 +8,6 @@ import hmac
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from harness.framework.evidence.bundle import ImaPrefix
 from harness.framework.evidence.quote import QuoteInfo
 from harness.framework.verify.failures import Failure
@@ -32,13 +30,13 @@ def goes_on_from(prefix: ImaPrefix, stored: KnownList | None) -> KnownList | Non
 class Standing(NamedTuple):
     """Where a key stands now: its TPM Name, what its TPM quoted, entries of the quoted prefix.
 
-    ``continues``: whether the list goes through the point where it stood when evidence was last
-    accepted; None if that isn't known.
+    ``ima_entries`` is None where nobody looked. ``continues``: whether the list goes through the
+    point where it stood when evidence was last accepted; None if that isn't known.
     """
 
     ak_name: bytes
     quote: QuoteInfo
-    ima_entries: int
+    ima_entries: int | None
     continues: bool | None = None
 
 
@@ -86,11 +84,13 @@ def refuse_revoked(
         found.append(Failure("chain.host.revoked", f"host key {result.host_key.hex()} is revoked"))
     if not found:
         return result
-    return msgspec.structs.replace(result, accepted=False, failures=tuple(found), state=None)
+    return result.rejected(*found)
 
 
 def _check_list(previous: Previous, now: Standing) -> Iterator[Failure]:
     """The list only grows while the machine runs."""
+    if now.ima_entries is None:
+        return
     if now.ima_entries < previous.ima_entries:
         yield Failure(
             "ima.replay.rollback",

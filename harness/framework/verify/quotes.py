@@ -1,7 +1,6 @@
 """Checks of the vTPM's quote, and of the host TPM's quote behind it."""
 
 import hmac
-from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -133,11 +132,6 @@ def _signature(evidence: Quote, failure_id: str, failures: FailureList) -> Signa
         return None
 
 
-@lru_cache(maxsize=64)
-def _missing(required: tuple[int, ...], quoted: tuple[int, ...]) -> list[int]:
-    return sorted(set(required).difference(quoted))
-
-
 def _check_pcrs(
     values: dict[int, bytes], info: QuoteInfo, signature: Signature, context: Context
 ) -> None:
@@ -148,9 +142,9 @@ def _check_pcrs(
         failures.add("quote.pcr.bank", what)
         return
     quoted = info.selections[0].pcrs
-    missing = _missing(context.policy.pcrs, quoted)
+    missing = context.policy.required_pcrs.difference(quoted)
     if missing:
-        failures.add("quote.pcr.selection", f"PCRs {missing} are not quoted")
+        failures.add("quote.pcr.selection", f"PCRs {sorted(missing)} are not quoted")
     # Canonical CBOR has them in order already.
     if tuple(values) != quoted and tuple(sorted(values)) != quoted:
         what = f"values for PCRs {sorted(values)}, quoted are {list(quoted)}"

@@ -38,6 +38,12 @@ class AttestationResult(msgspec.Struct, frozen=True):
     confirmation_key: bytes = b""
     stage: str = ""
 
+    def rejected(self, *failures: Failure) -> "AttestationResult":
+        """This result, rejected for ``failures``: nothing in it may be relied on any more."""
+        return msgspec.structs.replace(
+            self, accepted=False, failures=failures, state=None, confirmation_key=b""
+        )
+
     def has(self, failure_id: str) -> bool:
         """Whether ``failure_id`` is among the failures."""
         return any(failure.id == failure_id for failure in self.failures)

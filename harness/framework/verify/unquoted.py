@@ -4,19 +4,21 @@ For whoever writes a policy, or wants to compare a log with a PCR. Nothing here 
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 import msgspec
 
-from harness.framework.evidence import boot_event_log, ima_ascii, ima_log
+from harness.framework.evidence import boot_event_log, ccel, ima_ascii, ima_log
 from harness.framework.evidence.memo import forgetful
-from harness.framework.verify import measurements
+from harness.framework.verify import measurements, quotes
+from harness.framework.verify.boot_rules import BootRules, check_ccel
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import Failure, FailureList
 from harness.framework.verify.policy import Policy
 
 _FIRMWARE_PCRS = range(10)
+_NEEDS_BOOT_LOG = "ima.boot_aggregate.mismatch"
 
 
 class ReplayedList(msgspec.Struct, frozen=True):
@@ -51,17 +53,35 @@ def replay_list(log: bytes, start: Mapping[int, bytes]) -> ReplayedList:
     return ReplayedList(pcrs, templates, violations)
 
 
-def judge_logs(boot_log: bytes, ima_list: bytes, policy: Policy) -> tuple[Failure, ...]:
-    """What the verifier would find wrong with these logs if their own PCR values were quoted.
+def judge_logs(
+    boot_log: bytes | None, ima_list: bytes | None, policy: Policy
+) -> tuple[Failure, ...]:
+    """What the verifier would refuse in the logs that are given if their own values were quoted.
+
+    Without a boot log nobody can tell whether the list's boot_aggregate is right.
 
     Raises:
         ParseError: a log can't be read.
     """
     booted = boot_event_log.replay(boot_event_log.parse(boot_log)) if boot_log else {}
-    quoted = {pcr: bytes(32) for pcr in _FIRMWARE_PCRS} | booted
-    quoted |= replay_list(ima_list, booted).pcrs
+    quoted = dict(booted) if boot_log is None else dict.fromkeys(_FIRMWARE_PCRS, bytes(32)) | booted
+    quoted |= replay_list(ima_list or b"", booted).pcrs
     context = Context(policy, 0.0, forgetful, FailureList())
-    events = measurements.replay_boot_log(boot_log, quoted, context)
-    measurements.check_boot_events(boot_log, events, context)
-    measurements.replay_ima_log(ima_list, quoted, events, context)
-    return tuple(context.failures.found)
+    events = []
+    if boot_log is not None:
+        events = measurements.replay_boot_log(boot_log, quoted, context)
+        measurements.check_boot_events(boot_log, events, context)
+    if ima_list is not None:
+        measurements.replay_ima_log(ima_list, quoted, events, context)
+    if boot_log is not None and ima_list is not None:
+        quotes.check_nonzero(quoted, context)
+    return tuple(
+        one for one in context.failures.found if boot_log is not None or one.id != _NEEDS_BOOT_LOG
+    )
+
+
+def judge_cc_log(log: bytes, rules: BootRules) -> Iterator[Failure]:
+    """What ``rules`` refuse in a CC event log whose own registers were reported. ParseError."""
+    registers = ccel.replay(ccel.parse(log))
+    for problem in check_ccel(log, registers, rules):
+        yield Failure(problem.id, f"CC event log: {problem.detail}")

@@ -202,7 +202,8 @@ def _check_freshness(
     if findings.quote is None or findings.key is None or previous is None:
         return
     ima = findings.ima
-    now = progress.Standing(findings.key.name, findings.quote.info, ima.entries, ima.continues)
+    entries = None if ima.gave_up else ima.entries
+    now = progress.Standing(findings.key.name, findings.quote.info, entries, ima.continues)
     for failure in progress.check(previous, now, now_s, accept_reset=context.policy.accept_reset):
         failures.add(failure.id, failure.detail)
 

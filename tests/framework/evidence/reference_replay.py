@@ -35,8 +35,8 @@ def replay(
             values[which] = sha256(values[which] + entry.extended).digest()
         count += 1
         if tuple(values) == quoted:
-            return ImaReplay(True, count, tuple(problems[:MAX_REPORTED]), at)
-    return ImaReplay(False, count, tuple(problems[:MAX_REPORTED]), at)
+            return ImaReplay(True, count, tuple(problems[:MAX_REPORTED]), at, len(problems))
+    return ImaReplay(False, count, tuple(problems[:MAX_REPORTED]), at, len(problems))
 
 
 def _named(

@@ -1,12 +1,14 @@
 """CC event logs: held against a TDX report's registers, alone and inside the verifier."""
 
 import hashlib
+import struct
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from harness.framework.errors import ParseError
+from harness.framework.errors import ParseError, PolicyError
 from harness.framework.evidence import binding, boot_events, ccel
 from harness.framework.evidence.bundle import (
     Evidence,
@@ -16,7 +18,7 @@ from harness.framework.evidence.bundle import (
     encode_evidence,
 )
 from harness.framework.tee.csv_processor import SoftwareProcessor
-from harness.framework.verify import BootRule, BootRules, encode_policy, load_policy
+from harness.framework.verify import BootRule, BootRules, Policy, encode_policy, load_policy
 from harness.framework.verify.boot_rules import check_ccel
 
 from .boot_logs import APPLICATION, DB_GUID, EVENT_TAG, GLOBAL
@@ -24,7 +26,7 @@ from .platforms import TeeWorld, tdx
 from .world import World, ids, judge
 
 LOG = (Path(__file__).parents[2] / "data" / "boot" / "CCEL_data_ovmf").read_bytes()
-REGISTERS = ccel.replay(LOG)
+REGISTERS = ccel.replay(ccel.parse(LOG))
 # What a report's first register is told, changed where no digest is of the data.
 FREE_TEXT = LOG.index(b"Fv(XXXXXXXX")
 
@@ -81,11 +83,11 @@ def test_rules_for_a_ccel_name_what_is_wrong() -> None:
         return [(p.id, p.detail) for p in check_ccel(LOG, REGISTERS, other)]
 
     assert named(secure_boot=True) == [("boot.secure_boot", "Secure Boot is off")]
-    assert named(separators=(1, 2)) == [("boot.separator.missing", "PCR 2 has no separator")]
+    assert named(separators=(1, 2)) == [("boot.separator.missing", "RTMR 1 has no separator")]
     fewer = tuple(r for r in rules.events if r.type != "EV_EFI_BOOT_SERVICES_APPLICATION")
     [(failure, detail)] = named(events=fewer)
     assert failure == "boot.event.unknown"
-    assert detail.startswith("PCR 2 EV_EFI_BOOT_SERVICES_APPLICATION ")
+    assert detail.startswith("RTMR 1 EV_EFI_BOOT_SERVICES_APPLICATION ")
     # An order of boot that the register wasn't told of.
     at = LOG.index("BootOrder".encode("utf-16-le"))
     changed = LOG[: at + 18] + b"\1" + LOG[at + 19 :]
@@ -128,9 +130,9 @@ def test_a_launch_reports_log_is_judged_by_event() -> None:
     assert ids(judge(world, without, strict)) == {"tee.events.missing"}
     secure = world.policy(service_boot_rules=msgspec.structs.replace(rules, secure_boot=True))
     assert ids(judge(world, good, secure)) == {"boot.secure_boot"}
-    # The pod's rules say nothing of the service.
+    # The pod's rules say nothing of the service, but want the pod's own report.
     pods = world.policy(pod_boot_rules=msgspec.structs.replace(rules, secure_boot=True))
-    assert ids(judge(world, good, pods)) == set()
+    assert ids(judge(world, good, pods)) == {"tee.fresh.missing"}
 
 
 def test_a_log_that_nobody_asked_for_must_still_lead_to_the_registers() -> None:
@@ -152,10 +154,60 @@ def test_a_fresh_report_binds_its_log_to_the_last_byte() -> None:
     assert ids(judge(world, world.attested(LOG, LOG), policy)) == set()
     assert ids(judge(world, world.attested(b"", b""), policy)) == {"tee.events.missing"}
     changed = LOG[:FREE_TEXT] + b"f" + LOG[FREE_TEXT + 1 :]
-    assert ccel.replay(changed) == REGISTERS
+    assert ccel.replay(ccel.parse(changed)) == REGISTERS
     for sent, bound in ((changed, LOG), (b"", LOG), (LOG, b"")):
         result = judge(world, world.attested(sent, bound), policy)
         assert ids(result) == {"tee.fresh.binding"}
+
+
+def test_a_fresh_report_binds_the_launch_reports_log_too() -> None:
+    world = TdxWorld()
+    quote = world.quote()
+    boot, ima = (hashlib.sha256(part).digest() for part in (world.boot.log, world.ima.binary))
+    data = binding.fresh_report_data(world.nonce, quote.attest, boot, ima, b"", LOG)
+    fresh = TeeEvidence("tdx", world.page_of(data, world.pod.measurement), b"")
+    changed = LOG[:FREE_TEXT] + b"f" + LOG[FREE_TEXT + 1 :]
+    for log, found in (
+        (LOG, set()),
+        (changed, {"tee.fresh.binding"}),
+        (b"", {"tee.fresh.binding"}),
+    ):
+        launch = TeeEvidence("tdx", world.page, b"", log)
+        evidence = world.evidence(quote=quote, launch_report=launch, fresh_report=fresh)
+        assert ids(judge(world, evidence)) == found
+
+
+def test_what_an_endless_log_costs_is_bounded() -> None:
+    world, rules = TdxWorld(), BootRules(secure_boot=False)
+    event = struct.pack("<IIIH", 2, 0x80000007, 1, 0xC) + bytes(48) + struct.pack("<I", 0)
+    end = len(LOG.rstrip(b"\xff"))
+    endless = LOG[:end] + event * 10_000
+    result = judge(world, world.launched(endless), world.policy(service_boot_rules=rules))
+    assert len(result.failures) < 32
+    with pytest.raises(ParseError, match="event_log"):
+        decode_evidence(encode_evidence(world.launched(LOG[:end] + event * 16_000)))
+
+
+def test_rules_name_registers_that_there_are() -> None:
+    for rules in (BootRules((BootRule(0, "EV_IPL", any=True),)), BootRules(separators=(5,))):
+        text = encode_policy(Policy("chain", pod_boot_rules=rules))
+        with pytest.raises(PolicyError, match=r"pod_boot_rules: registers are 1 \(RTMR 0\) to 4"):
+            load_policy(text)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"service_boot_rules": BootRules(separators=())},
+        {"pod_boot_rules": BootRules(separators=())},
+        {"require_fresh_report": True},
+        {"require_deep_quote": True},
+    ],
+)
+def test_what_a_scheme_would_not_look_at_cannot_be_asked_for(asked: dict[str, Any]) -> None:
+    text = encode_policy(Policy("allow-list", **asked))
+    with pytest.raises(PolicyError, match=f"policy: {next(iter(asked))}: "):
+        load_policy(text)
 
 
 def test_a_tee_without_such_registers_has_no_such_log(processor: SoftwareProcessor) -> None:
@@ -163,6 +215,8 @@ def test_a_tee_without_such_registers_has_no_such_log(processor: SoftwareProcess
     report = msgspec.structs.replace(world.tee(world.page), event_log=LOG)
     result = judge(world, world.evidence(launch_report=report))
     assert ids(result) == {"boot.replay.mismatch"}
+    # Nor can rules ask for one.
+    assert ids(judge(world, policy=world.policy(service_boot_rules=ccel_rules()))) == set()
 
 
 def test_evidence_with_a_log_has_one_encoding() -> None:

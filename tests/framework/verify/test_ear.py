@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -51,6 +52,19 @@ def test_every_failure_contraindicates_its_claim() -> None:
         vector = cast(dict[str, int], claims["ear.trustworthiness-vector"])
         assert sorted(vector.values()) == [2, 2, 2, 96], failure
         assert claims["attestbench.failures"] == [f"{failure}: detail"]
+
+
+def test_only_an_accepted_result_names_a_key_to_prove() -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    accepted = result("real")
+    named = msgspec.structs.replace(accepted, confirmation_key=der)
+    assert "cnf" in ear_claims(named, b"n" * 32, 1.0, "d")
+    refused = named.rejected(Failure("chain.ak.revoked", ""))
+    assert (refused.accepted, refused.state, refused.confirmation_key) == (False, None, b"")
+    forged = msgspec.structs.replace(named, accepted=False)
+    for one in (refused, forged):
+        assert "cnf" not in ear_claims(one, b"n" * 32, 1.0, "d")
 
 
 @pytest.mark.oracle

@@ -7,14 +7,18 @@ import struct
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.framework.errors import PolicyError
+from harness.framework.evidence import ima_signature
 from harness.framework.evidence.bundle import encode_evidence
+from harness.framework.evidence.tpm_public import PublicKey
 from harness.framework.verify import (
     Policy,
     VerificationCache,
     encode_policy,
+    file_rules,
     load_policy,
     verify,
 )
@@ -183,3 +187,45 @@ def test_entries_of_these_tests_are_what_the_kernel_writes() -> None:
     assert fields(DIGEST, b"/a", b"sig") == (
         sized(b"sha256:\0" + DIGEST) + sized(b"/a\0") + sized(b"sig")
     )
+
+
+def test_a_signature_that_a_list_repeats_is_checked_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[bytes] = []
+    check = ima_signature._is_signed
+
+    def counted(key: PublicKey, made: bytes, digest: bytes, algorithm: HashAlgorithm) -> bool:
+        checked.append(made)
+        return check(key, made, digest, algorithm)
+
+    monkeypatch.setattr(ima_signature, "_is_signed", counted)
+    good = signed(signature(KEY))
+    assert found(world, *[good] * 50, ima_keys=(public(KEY),)) == set()
+    assert len(checked) == 1
+    # A key that is loaded later makes good what was wrong before.
+    late = signed(signature(OTHER))
+    rings = {".ima": (hashlib.sha256(public(OTHER)).digest(),)}
+    entries = (late, loaded(OTHER), late)
+    result = judge(
+        world,
+        with_ima(world, *entries),
+        world.policy(ima_templates=TEMPLATES, ima_keys=(public(KEY),), ima_keyrings=rings),
+    )
+    assert [failure.id for failure in result.failures] == [SIGNATURE]
+
+
+def test_wrong_signatures_are_checked_only_so_often(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_rules, "_MAX_WRONG_SIGNATURES", 5)
+    wrong = [signed(signature(KEY), path=b"/bin/%d" % n, digest=bytes(32)) for n in range(6)]
+    good = signed(signature(KEY))
+    policy = world.policy(ima_templates=TEMPLATES, ima_keys=(public(KEY),))
+    result = judge(world, with_ima(world, *wrong, good), policy)
+    assert {failure.id for failure in result.failures} == {SIGNATURE}
+    details = [failure.detail for failure in result.failures]
+    assert [("not checked after 5 wrong ones" in detail) for detail in details] == [False] * 5 + [
+        True,
+        True,
+    ]

@@ -266,5 +266,10 @@ def test_a_list_with_too_many_unknown_files_is_refused_without_a_word_on_its_end
     entry = ima_log(2, 5).binary[len(ima_log(1, 5).binary) :]
     many = with_ima(world, *[entry] * (ima_replay.MAX_UNACCEPTABLE + 1))
     assert ids(judge(world, many)) == {"ima.file.unknown", "ima.entries.many"}
+    # Whether it is shorter than the accepted one isn't known either.
+    before = judge(world).state
+    challenge = world.challenge(previous=before)
+    again = judge(world, many, challenge=challenge)
+    assert ids(again) == {"ima.file.unknown", "ima.entries.many"}
     few = with_ima(world, *[entry] * ima_replay.MAX_UNACCEPTABLE)
     assert ids(judge(world, few)) == {"ima.file.unknown"}
