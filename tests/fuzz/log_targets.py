@@ -23,7 +23,7 @@ from harness.framework.verify.boot_rules import BootRule, BootRules, check_boot,
 
 from . import seeds
 from .mutators import entry_mutator
-from .target import Target, scheme_for
+from .target import Target, schemes_for
 
 _BOOT_RULES = BootRules(
     (
@@ -99,17 +99,17 @@ def _container_list(data: bytes) -> None:
 
 def _replay(data: bytes) -> None:
     """Replay of any list to the values that its first half leads to, found with the parser alone."""
-    scheme = scheme_for(data)
-    values = list(_values(data, apart=scheme == "chain"))
-    at = (len(values) + 1) // 2
-    quoted = values[at] if at < len(values) else {10: b"\1" * 32, 11: bytes(32)}
-    evidence = msgspec.structs.replace(
-        seeds.small_evidence(), ima_log=data, pcr_values=seeds.pcr_values() | quoted
-    )
-    wire, policy = bundle.encode_evidence(evidence), seeds.policy(scheme)
-    result = verify(wire, policy, seeds.challenge(), seeds.NOW_S)
-    refused = result.has("ima.replay.mismatch") or result.has("ima.log.format")
-    assert not data or refused == (at >= len(values)), f"{scheme}: another prefix"
+    for scheme in schemes_for(data, seeds.lists()):
+        values = list(_values(data, apart=scheme == "chain"))
+        at = (len(values) + 1) // 2
+        quoted = values[at] if at < len(values) else {10: b"\1" * 32, 11: bytes(32)}
+        evidence = msgspec.structs.replace(
+            seeds.small_evidence(), ima_log=data, pcr_values=seeds.pcr_values() | quoted
+        )
+        wire, policy = bundle.encode_evidence(evidence), seeds.policy(scheme)
+        result = verify(wire, policy, seeds.challenge(), seeds.NOW_S)
+        refused = result.has("ima.replay.mismatch") or result.has("ima.log.format")
+        assert not data or refused == (at >= len(values)), f"{scheme}: another prefix"
 
 
 def _values(data: bytes, *, apart: bool) -> Iterator[dict[int, bytes]]:

@@ -237,6 +237,7 @@ def policies() -> tuple[bytes, ...]:
     return (encode_policy(policy()), b'{"scheme":"chain","tee_rules":{"csv":{"required_bits":5}}}')
 
 
+@cache
 def lists() -> tuple[bytes, ...]:
     """IMA lists: generated, and recorded from a guest with containers."""
     recorded = DATA / "ima"

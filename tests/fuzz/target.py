@@ -1,6 +1,6 @@
 """What a target is, and what it may cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple
 from zlib import crc32
 
@@ -23,6 +23,7 @@ class Target(NamedTuple):
     mutate: Mutator | None = None
 
 
-def scheme_for(data: bytes) -> str:
-    """The policy's scheme to run an input under: always the same one, each for half of them."""
-    return ("allow-list", "chain")[crc32(data) & 1]
+def schemes_for(data: bytes, seeds: Container[bytes]) -> tuple[str, ...]:
+    """The policies' schemes to run an input under: both for a seed, else one for half of them."""
+    both = ("allow-list", "chain")
+    return both if data in seeds else (both[crc32(data) & 1],)

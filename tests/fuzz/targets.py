@@ -29,7 +29,7 @@ from . import seeds
 from .key_targets import KEY_TARGETS
 from .log_targets import LOG_TARGETS
 from .mutators import cbor_mutator
-from .target import Target, scheme_for
+from .target import Target, schemes_for
 
 # Repeats that would take Python's own matcher too long.
 _MANY = re.compile(r"\d{3}")
@@ -87,11 +87,11 @@ def _path_patterns(data: bytes) -> None:
 
 def _verify(data: bytes) -> None:
     """The whole verifier, with and without a cache that has seen the good evidence."""
-    scheme = scheme_for(data)
-    case = (data, seeds.policy(scheme), seeds.challenge(), seeds.NOW_S)
-    result = verify(*case)
-    assert result.accepted == (not result.failures)
-    assert result == verify(*case, _caches()[scheme])
+    for scheme in schemes_for(data, _evidence_seeds()):
+        case = (data, seeds.policy(scheme), seeds.challenge(), seeds.NOW_S)
+        result = verify(*case)
+        assert result.accepted == (not result.failures)
+        assert result == verify(*case, _caches()[scheme])
 
 
 @cache
@@ -104,6 +104,7 @@ def _frame_seeds() -> tuple[bytes, ...]:
     return (len(body).to_bytes(4) + body, (len(body).to_bytes(4) + body) * 2)
 
 
+@cache
 def _evidence_seeds() -> tuple[bytes, ...]:
     """Without certificates and reports, the same with a list's rest alone, and two with all."""
     small, whole = seeds.small_evidence(), seeds.evidence()

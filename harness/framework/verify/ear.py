@@ -18,13 +18,15 @@ PROFILE = "tag:github.com,2023:veraison/ear"
 _NONE, _AFFIRMING, _WARNING, _CONTRAINDICATED = 0, 2, 32, 96
 _STATUS = {2: "affirming", 32: "warning", 96: "contraindicated"}
 
-# Which trust claim a failure speaks against, by the first part of its id.
+# Which trust claim a failure speaks against, by how its id begins; the longest beginning counts.
 _CLAIM_OF = {
     "envelope": "instance-identity",
     "freshness": "instance-identity",
     "chain": "instance-identity",
     "tee": "hardware",
     "quote": "configuration",
+    "quote.nonce": "instance-identity",
+    "quote.confirmation": "instance-identity",
     "boot": "configuration",
     "ima": "executables",
 }
@@ -42,7 +44,7 @@ def ear_claims(
         result.trust_kind
     ]
     for failure in result.failures:
-        vector[_CLAIM_OF[failure.id.partition(".")[0]]] = _CONTRAINDICATED
+        vector[_claim_of(failure.id)] = _CONTRAINDICATED
     submodule = {
         "ear.status": _STATUS[max(vector.values())],
         "ear.trustworthiness-vector": vector,
@@ -65,6 +67,11 @@ def ear_claims(
     if result.accepted and result.confirmation_key:
         claims["cnf"] = confirmation.confirmation_claim(result.confirmation_key)
     return claims
+
+
+def _claim_of(failure_id: str) -> str:
+    first, second, *_ = failure_id.split(".")
+    return _CLAIM_OF.get(f"{first}.{second}") or _CLAIM_OF[first]
 
 
 def sign_ear(claims: dict[str, object], key: ec.EllipticCurvePrivateKey) -> str:

@@ -67,6 +67,15 @@ def test_only_an_accepted_result_names_a_key_to_prove() -> None:
         assert "cnf" not in ear_claims(one, b"n" * 32, 1.0, "d")
 
 
+def test_a_relayed_quote_speaks_against_who_was_attested() -> None:
+    for failure in ("quote.nonce", "quote.confirmation.missing", "freshness.nonce"):
+        claims = submodule(result("real", failure))
+        vector = cast(dict[str, int], claims["ear.trustworthiness-vector"])
+        assert vector["instance-identity"] == 96, failure
+    claims = submodule(result("real", "quote.pcr.values"))
+    assert cast(dict[str, int], claims["ear.trustworthiness-vector"])["configuration"] == 96
+
+
 @pytest.mark.oracle
 def test_openssl_verifies_the_signature(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
