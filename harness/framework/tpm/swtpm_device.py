@@ -16,7 +16,7 @@ from harness.framework.evidence.bundle import Quote
 from harness.framework.lifetime import die_with_parent, end
 from harness.framework.tpm import keys
 from harness.framework.tpm.keys import AK_HANDLE, AkKind
-from harness.framework.tpm.swtpm import Swtpm
+from harness.framework.tpm.swtpm import Swtpm, is_listening
 from harness.framework.tpm.tcti import StreamTcti
 
 _START_TIMEOUT_S = 10.0
@@ -66,7 +66,7 @@ class SwtpmDevice:
             preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - as in swtpm.py
         )  # fmt: skip
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self.path.exists():
+        while not is_listening(self.path):
             if process.poll() is not None or time.monotonic() > deadline:
                 end(process, 0)
                 said = self._log.read_text(errors="replace")[-200:] if self._log.exists() else ""
