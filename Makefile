@@ -43,7 +43,7 @@ security-guest: guest
 	$(BIN)/attestbench report security-guest --results results --out reports/security-guest
 
 test: guest
-	$(BIN)/pytest -n 2 tests
+	$(BIN)/pytest -n 2 --dist loadfile tests
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.campaign --inputs 1000000 --out .fuzz
