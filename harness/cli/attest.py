@@ -1,10 +1,8 @@
 """`attestbench attest`: the framework by hand, without the harness."""
 
-import contextlib
 import os
 import secrets
 import select
-import signal
 import socket
 import sys
 import time
@@ -17,23 +15,24 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from harness.cli.attest_host import host, provision
 from harness.cli.attest_logs import replay
 from harness.cli.attest_service import FOLDER, one_line, revoke, serve, state
 from harness.cli.common import json_option, print_json, read_file
 from harness.framework import wire
-from harness.framework.deployment import Deployment, HostPlatform
 from harness.framework.errors import FrameworkError, ParseError, PolicyError
 from harness.framework.evidence import confirmation
 from harness.framework.evidence.bundle import ImaPrefix
-from harness.framework.hardware_tpm.hardware_tpm import Issuer
-from harness.framework.service.client import Attester, VerifierClient, accepted
-from harness.framework.tpm.keys import AkKind
+from harness.framework.service.client import (
+    Attester,
+    UntrustedResultError,
+    VerifierClient,
+    accepted,
+)
 from harness.framework.tpm.tcti import read_message
 from harness.framework.verify import Challenge, load_policy, verify
 from harness.framework.verify.ear import ear_claims, sign_ear
-from harness.framework.verify.policy import encode_policy
 from harness.model.errors import EnvironmentError_, InputError, RejectedError
-from harness.workloads.by_hand import PodHost, policy_for
 
 _NONCE_BYTES = 32
 _INSTANCE = click.option("--instance", default="pod-0", show_default=True, help="Which pod.")
@@ -62,47 +61,8 @@ def attest() -> None:
     """
 
 
-for _command in (serve, state, revoke, replay):
+for _command in (provision, host, serve, state, revoke, replay):
     attest.add_command(_command)
-
-
-@attest.command()
-@FOLDER
-def provision(directory: Path) -> int:
-    """Make and enrol a host in DIRECTORY: hardware TPM stand-in, authority, secure processor."""
-    with one_line():
-        HostPlatform.provision(directory / "host")
-    click.echo(f"{directory}/host: enrolled. Its TPM is a swtpm and its secure processor software.")
-    return 0
-
-
-@attest.command()
-@FOLDER
-@click.option("--instance", "instances", multiple=True, default=("pod-0",), show_default=True)
-@click.option("--ak", type=click.Choice(["rsa2048", "ecc256"]), default="ecc256", show_default=True)
-@click.option(
-    "--issuer",
-    type=click.Choice(["attestation-key", "issuing-key"]),
-    default="attestation-key",
-    show_default=True,
-    help="Which key of the hardware TPM signs the vTPMs' certificates.",
-)
-def host(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issuer) -> int:
-    """Launch vTPMs for the pods named by --instance and serve them until interrupted."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    host_folder, run_folder = directory / "host", directory / "run"
-    with one_line(), Deployment(host_folder, run_folder, issuer=issuer) as deployment:
-        pods = {name: deployment.open(name, ak) for name in instances}
-        pod_host = PodHost(directory / "pods.sock", pods)
-        policy = policy_for(deployment.policy_trust(), pod_host.logs)
-        (directory / "policy.json").write_bytes(encode_policy(policy))
-        click.echo(f"vTPM service isolated by {deployment.isolation}")
-        click.echo(f"policy: {directory}/policy.json (accepts the emulated secure processor)")
-        click.echo(f"serving {', '.join(pods)}; end with Ctrl-C")
-        with contextlib.suppress(KeyboardInterrupt):
-            pod_host.run()
-    return 0
 
 
 @attest.command("attest")
@@ -156,7 +116,10 @@ def _attest_to(
     ca, result_key = trusted
     with one_line():
         client = VerifierClient(url, ca, read_file(result_key))
-        claims = client.attest(instance, attester)
+        try:
+            claims = client.attest(instance, attester)
+        except UntrustedResultError as error:
+            raise RejectedError(f"{url}: {error}") from error
     pod = claims["submods"]["vtpm"]
     if as_json:
         print_json(claims)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # the database takes as long to load as all other commands of
     from harness.framework.service.store import Standing, Store
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_MAX_NAME_BYTES = 66
+_SQLITE = "sqlite:///"
+# An algorithm id, then a digest of that size (TPM 2.0 Library Part 1, §16).
+_NAME_BYTES = {0x000B: 34, 0x000C: 50, 0x000D: 66}
 FOLDER = click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 _STATE = click.option(
     "--state",
@@ -36,6 +38,8 @@ def one_line() -> Iterator[None]:
     """The framework's errors as ours."""
     try:
         yield
+    except PolicyError as error:
+        raise InputError(str(error)) from error
     except FrameworkError as error:
         raise EnvironmentError_(str(error)) from error
 
@@ -50,7 +54,7 @@ def one_line() -> Iterator[None]:
 @click.option("--certificate-key", type=_FILE, help="Its private key (PEM).")
 @click.option("--client-ca", type=_FILE, help="Attesters must have a certificate of it (PEM).")
 @click.option("--signing-key", type=_FILE, help="P-256 key (PEM) of results; made if not given.")
-@click.option("--challenge-lifetime", type=click.FloatRange(1, 3600), default=60.0)
+@click.option("--challenge-lifetime", type=click.IntRange(1, 3600), default=60)
 @click.option("--max-pending", type=click.IntRange(1), default=64, help="Requests of each worker.")
 @click.option("--max-evidence", type=click.IntRange(1024), help="Bytes.  [32 MiB]")
 def serve(
@@ -142,15 +146,15 @@ def revoke(
         raise InputError("expected one of --instance, --ak and --host-key")
     if instance is ak is host_key is None:
         return _revoke_host(directory)
+    given = ak or host_key
+    name = None if given is None else _name("--ak" if ak else "--host-key", given)
     with one_line():
         store = _open(directory, url)
-        if instance is not None:
-            standing = store.standing(instance)
+        if name is None:
+            standing = store.standing(instance or "")
             if standing is None:
                 raise InputError(f"--instance: nothing was ever accepted from {instance!r}")
             name = standing.record.previous.ak_name
-        else:
-            name = _name("--ak" if ak else "--host-key", ak or host_key or "")
         new = store.revoke(name, "host" if host_key else "key", time.time())
     click.echo(f"{name.hex()}: {'revoked' if new else 'was revoked already'}")
     return 0
@@ -180,7 +184,9 @@ def _open(directory: Path, url: str | None) -> "Store":
     from harness.framework.service.store import Store
 
     file = directory / "verifier" / "state.sqlite"
-    if url is None and not file.exists():
+    if url is not None and url.startswith(_SQLITE):
+        file = Path(url.removeprefix(_SQLITE))
+    if (url is None or url.startswith(_SQLITE)) and not file.exists():
         raise InputError(
             f"{file}: no state; run `attestbench attest serve {directory}` first, "
             "or say with --state where it is"
@@ -245,8 +251,11 @@ def _name(option: str, text: str) -> bytes:
         name = bytes.fromhex(text)
     except ValueError:
         name = b""
-    if not 0 < len(name) <= _MAX_NAME_BYTES:
-        raise InputError(f"{option}: got {text[:140]!r}, expected a TPM Name in hex")
+    if len(name) != _NAME_BYTES.get(int.from_bytes(name[:2])):
+        raise InputError(
+            f"{option}: got {text[:140]!r}, expected a TPM Name in hex: 000b and a SHA-256 digest, "
+            "or 000c or 000d and a longer one"
+        )
     return name
 
 

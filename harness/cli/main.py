@@ -116,6 +116,11 @@ def invoke(arguments: list[str] | None = None) -> int:
         # The reader (head, less) has seen enough; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        _show_traceback()
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"{where}{error.strerror or error}; check that it can be read and written")
+        return EnvironmentError_.exit_code
     except Exception as error:  # the last place that can still say it in one line
         _show_traceback()
         _complain(

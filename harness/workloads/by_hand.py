@@ -16,6 +16,16 @@ from harness.framework.verify import Policy
 from harness.workloads.attestation import extend_logs, reference_values
 from harness.workloads.logs import BootLog, ImaLog, boot_event_log, ima_log
 
+# The fields of `policy_for` that follow from the deployment; all others are its owner's to set.
+RENEWED = (
+    "authority_roots",
+    "crls",
+    "tee_roots",
+    "accepted_measurements",
+    "pod_measurements",
+    "boot",
+    "ima",
+)
 _SEED = 1
 _IMA_ENTRIES = 25
 

@@ -111,6 +111,42 @@ def test_wrong_use_is_one_line(arguments: tuple[str, ...], code: int, says: str)
     assert says in done.stderr
 
 
+def test_files_that_cannot_be_written_are_one_line(served: Path) -> None:
+    for command in (
+        ("attest", served, "--out", "/nowhere/evidence"),
+        ("provision", "/proc/attestbench"),
+    ):
+        done = attest(*command)
+        assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+        assert str(command[-1]) in done.stderr
+        assert "unexpected" not in done.stderr
+
+
+def test_a_host_keeps_what_the_policys_owner_set() -> None:
+    with tempfile.TemporaryDirectory(prefix="ab-") as folder:
+        policy = Path(folder) / "policy.json"
+        for said in ("", "renewed, the rest kept"):
+            server = subprocess.Popen([*COMMAND, "host", folder], stdout=subprocess.PIPE, text=True)
+            assert server.stdout is not None
+            told = ""
+            while "serving" not in told:
+                line = server.stdout.readline()
+                assert line
+                told += line
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(30) == 0
+            assert said in told
+            written = json.loads(policy.read_bytes())
+            assert written["accept_reset"] is bool(said)
+            stale = {"accept_reset": True, "accepted_measurements": []}
+            policy.write_text(json.dumps(written | stale))
+        assert len(written["accepted_measurements"]) == 1
+        (Path(folder) / "policy.json").write_text("{")
+        refused = attest("host", folder)
+        assert refused.returncode == 2
+        assert "correct it, or remove it" in refused.stderr
+
+
 def test_a_revoked_host_is_rejected(served: Path, evidence: Path) -> None:
     before = (served / "policy.json").read_bytes()
     assert attest("revoke", served).returncode == 0

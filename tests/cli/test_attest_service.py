@@ -94,6 +94,31 @@ def test_the_result_names_the_key_that_its_presenter_must_prove(
     assert "expected a P-256 public key in PEM" in refused.stderr
 
 
+def test_a_result_that_another_key_signed_is_a_rejection(served: Served, tmp_path: Path) -> None:
+    private, public = tmp_path / "other.key", tmp_path / "other.pub"
+    make = ("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private))
+    subprocess.run(make, check=True, capture_output=True)
+    show = ("openssl", "ec", "-in", str(private), "-pubout")
+    public.write_bytes(subprocess.run(show, check=True, capture_output=True).stdout)
+    done = served.attest("--result-key", public)
+    assert done.returncode == 1
+    assert f"{served.url}: the result isn't signed by the pinned key" in done.stderr
+
+
+def test_a_second_host_in_the_same_folder_is_refused(served: Served) -> None:
+    done = attest("host", served.folder, "--instance", "pod-9")
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert f"{served.folder}: another `attestbench attest host` runs here" in done.stderr
+    assert served.attest().returncode == 0
+
+
+def test_a_truncated_name_is_not_taken_for_a_key(served: Served) -> None:
+    for name in ("00", "000b" + "ab" * 31, "0004" + "ab" * 20):
+        done = attest("revoke", served.folder, "--ak", name)
+        assert done.returncode == 2
+        assert "expected a TPM Name in hex" in done.stderr
+
+
 def test_what_was_made_to_try_out_is_said(served: Served) -> None:
     shown = re.findall(r"SHA-256 ([0-9a-f]{64})", served.said)
     command = ["openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in"]
@@ -143,6 +168,8 @@ def test_a_host_is_revoked_by_its_authority_or_by_the_service(served: Served) ->
         (("revoke", "/nowhere", "--ak", "zz", "--state", "sqlite:////tmp/x/y"), 2, "a TPM Name"),
         (("revoke", "/nowhere", "--ak", "00", "--host-key", "00"), 2, "expected one of"),
         (("revoke", "/nowhere"), 2, "/nowhere/policy.json: cannot be read"),
+        (("state", "/nowhere", "--state", "sqlite:////nowhere/x"), 2, "/nowhere/x: no state"),
+        (("serve", "/nowhere", "--challenge-lifetime", "nan"), 2, "not a valid integer"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: tuple[str, ...], code: int, says: str) -> None:

@@ -141,30 +141,34 @@ class Authority:
 
     def revoke(self, serial: int) -> None:
         """Put a certificate on the revocation list; later ``crl`` calls carry it."""
-        path = self._directory / "revoked.json"
-        serials = {int(text) for text in msgspec.json.decode(path.read_bytes(), type=list[str])}
+        path, serials = self._directory / "revoked.json", self._revoked()
         temporary = path.with_suffix(".new")
         temporary.write_bytes(msgspec.json.encode(sorted(map(str, serials | {serial}))))
         temporary.replace(path)
 
+    def _revoked(self) -> set[int]:
+        """Serial numbers. Without the file nobody could say that none is revoked."""
+        path = self._directory / "revoked.json"
+        try:
+            return {int(text) for text in msgspec.json.decode(path.read_bytes(), type=list[str])}
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise FrameworkError(
+                f"{path}: {error}; expected the serial numbers that this authority revoked, as a "
+                "JSON list of texts"
+            ) from None
+
     def crl(self) -> bytes:
         """A fresh revocation list (DER), valid for seven days."""
         now = datetime.datetime.now(datetime.UTC)
-        listed = msgspec.json.decode(
-            (self._directory / "revoked.json").read_bytes(), type=list[str]
-        )
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificate.subject)
             .last_update(now - datetime.timedelta(minutes=5))
             .next_update(now + datetime.timedelta(days=_CRL_DAYS))
         )
-        for serial in listed:
+        for serial in sorted(self._revoked()):
             builder = builder.add_revoked_certificate(
-                x509.RevokedCertificateBuilder()
-                .serial_number(int(serial))
-                .revocation_date(now)
-                .build()
+                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
             )
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 

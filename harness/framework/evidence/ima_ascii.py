@@ -13,6 +13,7 @@ from harness.framework.errors import ParseError
 
 _WHAT = "IMA text list"
 _MAX_SIZE = 64 * 1024 * 1024
+_LAST_PCR = 23
 _LINE = re.compile(rb" ?([0-9]{1,2}) ([0-9a-f]{40}) ([!-~]{1,16}) (.*)", re.DOTALL)
 _DIGEST = re.compile(rb"((?:[a-z0-9-]{1,16}:){1,2})((?:[0-9a-f]{2}){1,64})")
 _NAMESPACES = re.compile(rb"(\d+),mnt:(\d+),pid:(\d+),user:(\d+),cgroup:(\d+)")
@@ -27,6 +28,8 @@ def to_binary(text: bytes) -> bytes:
     """
     if len(text) > _MAX_SIZE:
         raise ParseError(_WHAT, f"{len(text)} bytes, at most {_MAX_SIZE}")
+    if b"\r\n" in text:
+        raise ParseError(_WHAT, "its lines end with CR LF; expected LF alone, as the kernel has it")
     lines = text.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -36,7 +39,7 @@ def to_binary(text: bytes) -> bytes:
 def _entry(line: bytes, number: int) -> bytes:
     match = _LINE.fullmatch(line)
     template = match[3].decode() if match else ""
-    if match is None or template not in _TEMPLATES:
+    if match is None or template not in _TEMPLATES or int(match[1]) > _LAST_PCR:
         raise ParseError(_WHAT, f"line {number}: {line[:80]!r} is no entry of a known template")
     form = _TEMPLATES[template]
     # A path may have spaces on old kernels; where it is last, nothing else can be meant.

@@ -34,6 +34,10 @@ class VerifierError(FrameworkError):
     """The service can't be reached, isn't the one that is trusted, or answers with a problem."""
 
 
+class UntrustedResultError(VerifierError):
+    """An answer that isn't the pinned key's, or about another challenge."""
+
+
 class VerifierClient:
     """Talks to one service, over a new connection for each request."""
 
@@ -75,7 +79,7 @@ class VerifierClient:
         answer = self._post(path, "application/cbor", made)
         claims = read_ear(answer.decode("ascii", "replace").strip(), self._key)
         if claims.get("eat_nonce") != _base64url(given.nonce):
-            raise VerifierError("the result is about another nonce than this challenge's")
+            raise UntrustedResultError("the result is about another nonce than this challenge's")
         return claims
 
     def _post(self, path: str, media_type: str, body: bytes) -> bytes:
@@ -111,7 +115,7 @@ def read_ear(token: str, key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
         key.verify(der, f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA256()))
         claims = json.loads(_decoded(body))
     except InvalidSignature:
-        raise VerifierError("the result isn't signed by the pinned key") from None
+        raise UntrustedResultError("the result isn't signed by the pinned key") from None
     except (ValueError, AttributeError, RecursionError) as error:
         raise VerifierError(f"the result is no EAR: {error}") from None
     if not isinstance(claims, dict):

@@ -37,16 +37,22 @@ def ear_claims(
 ) -> dict[str, object]:
     """The claims set. An accepted emulated TEE is a warning, never affirming hardware.
 
+    A rejected result affirms nothing; nor does an accepted one what its policy doesn't judge.
+
     ``cnf`` is the key of whoever was attested: demand proof of it from whoever presents the result.
     """
-    vector = dict.fromkeys(_CLAIM_OF.values(), _AFFIRMING)
-    vector["hardware"] = {"real": _AFFIRMING, "emulated": _WARNING, "none": _NONE}[
-        result.trust_kind
-    ]
+    vector = dict.fromkeys(_CLAIM_OF.values(), _NONE)
+    if result.accepted:
+        vector |= dict.fromkeys(("instance-identity", "executables"), _AFFIRMING)
+        vector["configuration"] = _AFFIRMING if result.boot_judged else _NONE
+        vector["hardware"] = {"real": _AFFIRMING, "emulated": _WARNING, "none": _NONE}[
+            result.trust_kind
+        ]
     for failure in result.failures:
         vector[_claim_of(failure.id)] = _CONTRAINDICATED
+    status = max(vector.values()) if result.accepted else _CONTRAINDICATED
     submodule = {
-        "ear.status": _STATUS[max(vector.values())],
+        "ear.status": _STATUS[status],
         "ear.trustworthiness-vector": vector,
         "ear.appraisal-policy-id": f"sha256:{policy_digest}",
         "attestbench.trust-kind": result.trust_kind,

@@ -21,12 +21,17 @@ from harness.framework.verify.known_list import KnownList
 
 _MAX_POLICY_SIZE = 256 * 1024 * 1024
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
+_Sha256 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+# An algorithm id and a digest of SHA-256 to SHA-512.
+_TpmName = Annotated[bytes, msgspec.Meta(min_length=34, max_length=66)]
+_Measurement = Annotated[bytes, msgspec.Meta(min_length=32, max_length=64)]
 
 
 class TeeRoot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A processor vendor's root, in the vendor's format (csv: 832-byte HRK; others: DER).
 
-    Without ``root`` it is the one of that ``name`` which comes with the package.
+    Without ``root`` it is the one of that ``name`` which comes with the package; a ``real`` one is
+    always one of these.
     """
 
     name: str
@@ -111,21 +116,21 @@ class Policy(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True)
     """
 
     scheme: Literal["chain", "allow-list", "paravisor"]
-    accepted_ak_names: tuple[bytes, ...] = ()
+    accepted_ak_names: tuple[_TpmName, ...] = ()
     authority_roots: tuple[bytes, ...] = ()
     crls: tuple[bytes, ...] = ()
     require_crl: bool = True
-    crl_grace_s: Annotated[int, msgspec.Meta(ge=0)] = 0
+    crl_grace_s: Annotated[int, msgspec.Meta(ge=0, le=10 * 365 * 86400)] = 0
     tee_roots: tuple[TeeRoot, ...] = ()
     accept_emulated: bool = False
-    accepted_measurements: tuple[bytes, ...] = ()
-    relayed_measurements: tuple[bytes, ...] = ()
-    pod_measurements: tuple[bytes, ...] = ()
+    accepted_measurements: tuple[_Measurement, ...] = ()
+    relayed_measurements: tuple[_Measurement, ...] = ()
+    pod_measurements: tuple[_Measurement, ...] = ()
     platforms: dict[str, tuple[str, ...]] = {}
     tee_rules: dict[str, Any] = {}
     pcrs: tuple[_Pcr, ...] = tuple(range(11))
     nonzero_pcrs: tuple[_Pcr, ...] = (0, 10)
-    boot: dict[int, tuple[bytes, ...]] | None = None
+    boot: dict[_Pcr, tuple[_Sha256, ...]] | None = None
     boot_rules: BootRules | None = None
     service_boot_rules: BootRules | None = None
     pod_boot_rules: BootRules | None = None
@@ -226,10 +231,15 @@ def _ima_key(number: int, data: bytes) -> NamedKey:
 
 
 def _root_bytes(root: TeeRoot) -> bytes:
-    if root.root:
-        return root.root
     verifier = tee.verifier(root.tee)
     pinned = verifier.roots if verifier else {}
+    if root.root and root.kind == "real" and root.root not in pinned.values():
+        raise PolicyError(
+            f"policy: tee_roots: {root.name!r} is none of the pinned roots of {root.tee!r} and so "
+            'must be of kind "emulated", which counts with accept_emulated'
+        )
+    if root.root:
+        return root.root
     if root.name not in pinned or root.kind != "real":
         raise PolicyError(
             f"policy: tee_roots: {root.name!r} ({root.kind}) has no bytes; pinned real roots of "

@@ -21,6 +21,7 @@ class AttestationResult(msgspec.Struct, frozen=True):
     ``state`` is what to hand to the next challenge as ``previous``, None unless accepted.
     ``confirmation_key`` (DER) is the attester's own that its quote is bound to; empty without one,
     and unless accepted.
+    ``boot_judged``: the policy says what a boot may consist of, not only that its log must replay.
     ``stage`` of ``STAGES`` found the first failure; "" without one.
     """
 
@@ -36,6 +37,7 @@ class AttestationResult(msgspec.Struct, frozen=True):
     state: Previous | None = None
     host_key: bytes = b""
     confirmation_key: bytes = b""
+    boot_judged: bool = False
     stage: str = ""
 
     def rejected(self, *failures: Failure) -> "AttestationResult":

@@ -236,5 +236,6 @@ def _result(
         state=state,
         host_key=launch.host_key if launch and named else b"",
         confirmation_key=b"" if found else confirmation_key,
+        boot_judged=context.policy.boot is not None or context.policy.boot_rules is not None,
         stage=context.failures.first_stage,
     )

@@ -21,7 +21,9 @@ from harness.framework.verify.result import AttestationResult, TrustKind
 
 def result(kind: TrustKind, *failures: str) -> AttestationResult:
     found = tuple(Failure(failure, "detail") for failure in failures)
-    return AttestationResult(not found, found, kind, "pod-1", "host-a", "chip", b"m" * 32, 7)
+    return AttestationResult(
+        not found, found, kind, "pod-1", "host-a", "chip", b"m" * 32, 7, boot_judged=True
+    )
 
 
 def submodule(attestation: AttestationResult) -> dict[str, object]:
@@ -50,7 +52,7 @@ def test_every_failure_contraindicates_its_claim() -> None:
         claims = submodule(result("real", failure))
         assert claims["ear.status"] == "contraindicated"
         vector = cast(dict[str, int], claims["ear.trustworthiness-vector"])
-        assert sorted(vector.values()) == [2, 2, 2, 96], failure
+        assert sorted(vector.values()) == [0, 0, 0, 96], failure
         assert claims["attestbench.failures"] == [f"{failure}: detail"]
 
 
@@ -65,6 +67,14 @@ def test_only_an_accepted_result_names_a_key_to_prove() -> None:
     forged = msgspec.structs.replace(named, accepted=False)
     for one in (refused, forged):
         assert "cnf" not in ear_claims(one, b"n" * 32, 1.0, "d")
+
+
+def test_what_was_not_judged_is_not_affirmed() -> None:
+    replayed_only = msgspec.structs.replace(result("real"), boot_judged=False)
+    vector = cast(dict[str, int], submodule(replayed_only)["ear.trustworthiness-vector"])
+    assert vector == {
+        "instance-identity": 2, "hardware": 2, "configuration": 0, "executables": 2,
+    }  # fmt: skip
 
 
 def test_a_relayed_quote_speaks_against_who_was_attested() -> None:

@@ -1,12 +1,15 @@
 """Policies travel as JSON, and a wrong one says which field is wrong."""
 
 import json
+from typing import Any
 
+import msgspec
 import pytest
 
 from harness.framework.errors import PolicyError
+from harness.framework.tee import verifiers
 from harness.framework.tee.kinds.csv import CsvRules
-from harness.framework.verify import VerificationCache, encode_policy, load_policy
+from harness.framework.verify import TeeRoot, VerificationCache, encode_policy, load_policy
 
 from .world import World
 
@@ -63,3 +66,32 @@ def test_failed_checks_are_not_remembered() -> None:
     with pytest.raises(ValueError):
         cache.memo(b"a", fail)
     assert cache.memo(b"a", lambda: 3) == 3
+
+
+@pytest.mark.parametrize("kind", ["csv", "snp", "tdx"])
+def test_a_root_of_ones_own_is_not_called_real(kind: str, world: World) -> None:
+    own = TeeRoot("lab", kind, "real", world.processor.hrk)
+    with pytest.raises(PolicyError, match=r'is none of the pinned roots .* kind "emulated"'):
+        load_policy(encode_policy(world.policy(tee_roots=(own,))))
+    name, pinned = next(iter(verifiers()[kind].roots.items()))
+    for real in (TeeRoot(name, kind, "real"), TeeRoot("any name", kind, "real", pinned)):
+        assert load_policy(encode_policy(world.policy(tee_roots=(real,)))).tee_roots == (real,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"accepted_measurements": (b"m" * 3,)}, "accepted_measurements"),
+        ({"accepted_ak_names": (b"n" * 3,)}, "accepted_ak_names"),
+        ({"boot": {0: (b"d" * 3,)}}, "boot"),
+        ({"boot": {99: (bytes(32),)}}, "boot"),
+        ({"crl_grace_s": 10**20}, "crl_grace_s"),
+    ],
+)
+def test_values_that_nothing_can_have_are_refused(
+    changes: dict[str, Any], where: str, world: World
+) -> None:
+    with pytest.raises(PolicyError, match=where):
+        load_policy(
+            msgspec.json.encode(msgspec.to_builtins(world.policy(**changes), str_keys=True))
+        )
