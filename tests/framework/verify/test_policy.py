@@ -1,6 +1,8 @@
 """Policies travel as JSON, and a wrong one says which field is wrong."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +11,8 @@ import pytest
 from harness.framework.errors import PolicyError
 from harness.framework.tee import verifiers
 from harness.framework.tee.kinds.csv import CsvRules
-from harness.framework.verify import TeeRoot, VerificationCache, encode_policy, load_policy
+from harness.framework.verify import Policy, TeeRoot, VerificationCache, encode_policy, load_policy
+from harness.workloads.by_hand import RENEWED
 
 from .world import World
 
@@ -95,3 +98,11 @@ def test_values_that_nothing_can_have_are_refused(
         load_policy(
             msgspec.json.encode(msgspec.to_builtins(world.policy(**changes), str_keys=True))
         )
+
+
+def test_the_reference_names_every_field_and_what_a_host_renews() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {name: "*renewed*" in row for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(named) == set(Policy.__struct_fields__)
+    assert {name for name, renewed in named.items() if renewed} == set(RENEWED)
