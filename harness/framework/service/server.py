@@ -90,14 +90,16 @@ def serve(
 
 def _check_tls(settings: Settings) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    files = f"{settings.certificate} with {settings.certificate_key}"
     try:
         context.load_cert_chain(settings.certificate, settings.certificate_key)
         if settings.client_ca is not None:
+            files = str(settings.client_ca)
             context.load_verify_locations(settings.client_ca)
     except OSError as error:
-        files = f"{settings.certificate}, {settings.certificate_key}, {settings.client_ca or '-'}"
-        reason = error.strerror or "not what TLS needs"
-        raise FrameworkError(f"certificate, key, attesters' CA ({files}): {reason}") from None
+        # OpenSSL's own words name no file and mean little.
+        reason = "not what TLS needs" if isinstance(error, ssl.SSLError) else error.strerror
+        raise FrameworkError(f"{files}: {reason}; expected PEM files of one key") from None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,15 +2,14 @@
 
 from harness.framework.verify.boot_rules import BootRule, BootRules
 from harness.framework.verify.cache import VerificationCache
+from harness.framework.verify.challenge import Challenge, Previous
 from harness.framework.verify.container_list import ContainerListResult, verify_container_list
 from harness.framework.verify.containers import Container
 from harness.framework.verify.failures import FAILURES, Failure
 from harness.framework.verify.keylime_policy import KeylimePolicy, load_runtime_policy
 from harness.framework.verify.policy import (
-    Challenge,
     ContainerRules,
     Policy,
-    Previous,
     TeeRoot,
     encode_policy,
     load_policy,

@@ -1,7 +1,9 @@
 """Policy: whom to trust and which values to accept. Written as JSON, checked when loaded."""
 
 import hashlib
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -10,14 +12,12 @@ import msgspec
 from harness.framework import tee
 from harness.framework.errors import ParseError, PolicyError
 from harness.framework.evidence import ccel, ima_signature, json_text
-from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE
 from harness.framework.evidence.ima_signature import NamedKey
 from harness.framework.evidence.ima_walk import AllowedFiles
 from harness.framework.verify import keylime_policy
 from harness.framework.verify.boot_rules import BootRules
 from harness.framework.verify.file_rules import FileRules
 from harness.framework.verify.keylime_policy import KeylimePolicy
-from harness.framework.verify.known_list import KnownList
 
 _MAX_POLICY_SIZE = 256 * 1024 * 1024
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
@@ -248,38 +248,6 @@ def _root_bytes(root: TeeRoot) -> bytes:
     return pinned[root.name]
 
 
-class Previous(msgspec.Struct, frozen=True):
-    """Where an instance stood in its last accepted evidence.
-
-    ``clock`` is the TPM's, in ms. ``ak_name``: TPM Name of its key; ``issued_s``: when that
-    evidence's challenge was issued. Both are empty when they aren't known, and aren't checked then.
-    ``known`` is where its list goes on, None where it must come whole.
-    """
-
-    reset_count: int
-    restart_count: int
-    clock: int
-    ima_entries: int
-    ak_name: bytes = b""
-    issued_s: float = 0.0
-    known: KnownList | None = None
-
-
-class Challenge(msgspec.Struct, frozen=True):
-    """What the evidence must answer. Times are seconds of the verifier's clock."""
-
-    nonce: bytes
-    issued_s: float
-    expires_s: float
-    previous: Previous | None = None
-
-    def __post_init__(self) -> None:
-        if not MIN_NONCE <= len(self.nonce) <= MAX_NONCE:
-            raise PolicyError(
-                f"challenge nonce of {len(self.nonce)} bytes, expected {MIN_NONCE} to {MAX_NONCE}"
-            )
-
-
 def load_policy(text: bytes) -> Policy:
     """Read a policy from JSON; bytes are base64, PCRs as keys decimal.
 
@@ -291,11 +259,18 @@ def load_policy(text: bytes) -> Policy:
     try:
         policy = json_text.decode(text, Policy, "policy")
     except ParseError as error:
-        raise PolicyError(str(error)) from None
+        raise PolicyError(f"{error}{_meant(str(error))}") from None
     # All are checked when they are made.
     _ = policy.rules_by_tee, policy.root_bytes, policy.file_rules
     _check_combination(policy)
     return policy
+
+
+def _meant(problem: str) -> str:
+    """The field that a misspelt one of the policy's own was meant to be."""
+    misspelt = re.search(r"unknown field `(\w+)`$", problem)
+    near = get_close_matches(misspelt[1], Policy.__struct_fields__, 1) if misspelt else []
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _check_combination(policy: Policy) -> None:

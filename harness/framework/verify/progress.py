@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from harness.framework.evidence.bundle import ImaPrefix
 from harness.framework.evidence.quote import QuoteInfo
+from harness.framework.verify.challenge import Previous
 from harness.framework.verify.failures import Failure
 from harness.framework.verify.known_list import KnownList
-from harness.framework.verify.policy import Previous
 from harness.framework.verify.result import AttestationResult
 
 # A TPM's clock may be wrong by tens of percent; one that is half again as fast is another's.

@@ -4,9 +4,9 @@ from typing import Literal
 
 import msgspec
 
+from harness.framework.verify.challenge import Previous
 from harness.framework.verify.containers import Container
 from harness.framework.verify.failures import Failure
-from harness.framework.verify.policy import Previous
 
 TrustKind = Literal["real", "emulated", "none"]
 

@@ -14,12 +14,13 @@ from harness.framework.verify import launch as launches
 from harness.framework.verify import measurements, progress, quotes
 from harness.framework.verify.cache import VerificationCache
 from harness.framework.verify.chain import Chain, check_chain
+from harness.framework.verify.challenge import Challenge, Previous
 from harness.framework.verify.context import Context
 from harness.framework.verify.failures import FailureList
 from harness.framework.verify.known_list import KnownList
 from harness.framework.verify.launch import Launch, TeeTrust
 from harness.framework.verify.measurements import MeasuredList
-from harness.framework.verify.policy import Challenge, Policy, Previous
+from harness.framework.verify.policy import Policy
 from harness.framework.verify.quotes import CheckedQuote
 from harness.framework.verify.result import AttestationResult
 

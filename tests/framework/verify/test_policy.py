@@ -38,7 +38,7 @@ def test_strictness_is_the_default() -> None:
     ("change", "names"),
     [
         ({"scheme": "trust-me"}, "scheme"),
-        ({"accept_emulatd": True}, "accept_emulatd"),
+        ({"accept_emulatd": True}, "accept_emulatd`; did you mean accept_emulated"),
         ({"pcrs": [24]}, "pcrs"),
         ({"crls": ["not base64!"]}, "crls"),
         ({"tee_roots": [{"name": "a", "tee": "csv", "kind": "fake", "root": ""}]}, "tee_roots"),
