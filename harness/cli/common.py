@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from harness.backends.attack_cases import check_attacks
 from harness.model.errors import InputError
-from harness.model.scenario import Cell, Scalar
+from harness.model.scenario import Cell, Scalar, Scenario
+from harness.scenario import find_scenario, load_scenario
 from harness.scenario.errors import nearest
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -32,6 +34,14 @@ def results_option(function: _F) -> _F:
 def json_option(function: _F) -> _F:
     """``--json``: for programs instead of people."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def read_scenario(name: str) -> tuple[Path, Scenario, str]:
+    """File, content and text of the scenario ``name``, whose attacks all exist."""
+    path = find_scenario(name)
+    scenario, text = load_scenario(path)
+    check_attacks(str(path), scenario)
+    return path, scenario, text
 
 
 def find_campaign(name: str, results: Path) -> Path:

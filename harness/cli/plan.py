@@ -12,6 +12,7 @@ from harness.cli.common import (
     json_option,
     percent,
     print_json,
+    read_scenario,
     results_option,
     text_table,
 )
@@ -19,7 +20,7 @@ from harness.model.errors import InputError
 from harness.model.plan import PilotDecision
 from harness.model.scenario import Cell, PlannedTrial, Scenario
 from harness.run import Forecast
-from harness.scenario import cells_of, find_scenario, load_scenario
+from harness.scenario import cells_of
 from harness.schedule import plan_trials
 from harness.store import read_estimates, read_header
 
@@ -65,7 +66,7 @@ class Plan(msgspec.Struct):
 @json_option
 def plan(scenario: str, results: Path, order: bool, as_json: bool) -> None:
     """Show cells, blocks, order, expected time and minimum detectable effect of SCENARIO."""
-    parsed, _ = load_scenario(find_scenario(scenario))
+    _, parsed, _ = read_scenario(scenario)
     made = make_plan(parsed, results)
     if as_json:
         print_json(made)

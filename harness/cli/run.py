@@ -8,12 +8,12 @@ import click
 
 from harness.backends import create
 from harness.cli.claims_table import results_text
-from harness.cli.common import json_option, results_option
+from harness.cli.common import json_option, read_scenario, results_option
 from harness.cli.progress import observer
 from harness.cli.statistics import CampaignStatistics
 from harness.model.errors import RejectedError
 from harness.run import RunRequest, run_campaign
-from harness.scenario import cells_of, find_scenario, load_scenario
+from harness.scenario import cells_of
 from harness.store import read_plan, read_trials
 
 
@@ -42,8 +42,7 @@ def run(
     as_json: bool,
 ) -> int:
     """Run SCENARIO (a name or a .toml file); the same command resumes it."""
-    path = find_scenario(scenario)
-    parsed, text = load_scenario(path)
+    path, parsed, text = read_scenario(scenario)
     directory = results / parsed.name
     request = RunRequest(
         parsed, text, str(path), directory, allow_other_machine, compact=not no_analysis

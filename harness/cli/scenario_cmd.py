@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from harness.cli.common import json_option, print_json, text_table
+from harness.cli.common import json_option, print_json, read_scenario, text_table
 from harness.model.errors import InputError
 from harness.model.scenario import Scenario
-from harness.scenario import cells_of, find_scenario, list_scenarios, load_scenario
+from harness.scenario import cells_of, list_scenarios, load_scenario
 
 
 @click.group()
@@ -51,8 +51,8 @@ def check_command(names: tuple[str, ...], as_json: bool) -> None:
     """Check scenario files; the first wrong one ends it with exit code 2."""
     checked = []
     for name in names:
-        path = find_scenario(name)
-        checked.append(_summary(path, load_scenario(path)[0]))
+        path, parsed, _ = read_scenario(name)
+        checked.append(_summary(path, parsed))
     if as_json:
         print_json(checked)
         return

@@ -19,7 +19,7 @@ from harness.model.record import TrialOutcome, TrialRequest
 from harness.scenario import load_scenario
 from harness.store import read_estimates
 from harness.workloads import attack_matrix, flips
-from harness.workloads.security.registry import ATTACKS, refusal_ids
+from harness.workloads.security.registry import ATTACKS, load_attacks, refusal_ids
 
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "security.toml"
 HEAD = """\
@@ -83,7 +83,7 @@ def test_every_row_of_the_threat_model_is_mounted() -> None:
     (workload,) = scenario.workloads
     run = [one for one in workload.cases if not one.why_not]
     assert {one.row for one in run} == {f"T{number:02}" for number in range(33)}
-    attack_matrix._load_attacks()
+    load_attacks()
     assert {one.case for one in run} == set(ATTACKS)
     accepted = {one.case for one in run if not one.failures}
     assert accepted == {"clean-run", "list-grew-during-the-quote", "stale-list-within-its-grace"}
@@ -206,7 +206,7 @@ def test_a_twin_that_is_refused_is_a_failure(
 def test_an_attack_that_cannot_be_mounted_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attack_matrix._load_attacks()
+    load_attacks()
 
     def broken(_world: object) -> None:
         raise ValueError("no such place")
@@ -231,29 +231,6 @@ def test_a_byte_that_nothing_covers_is_a_gap(
     code, _ = few(tmp_path, options + LIST, monkeypatch)
     assert code == 1
     assert re.search(r"gaps: .*quote\.signature", capsys.readouterr().out)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (QUOTE.replace("quote-signed-in-software", "no-such-attack"), "there is none of that name"),
-        (QUOTE.replace('"T08"', '"T09"'), "is of row T08 and mounted on evidence"),
-        (QUOTE.replace('"evidence"', '"deployment"'), "is of row T08 and mounted on evidence"),
-        (QUOTE.replace("quote.signature", "quote.singature"), "nothing fails with"),
-    ],
-)
-def test_a_scenario_that_is_wrong_about_its_attacks_is_refused(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    text: str,
-    says: str,
-) -> None:
-    scenario = tmp_path / "few.toml"
-    scenario.write_text(HEAD + text)
-    monkeypatch.setattr(run_verb, "create", lambda _name: InThisProcess())
-    assert invoke(["run", str(scenario), "--results", str(tmp_path / "r")]) == 2
-    assert says in capsys.readouterr().err
 
 
 def test_refusals_are_known_by_the_words_of_the_part_that_refused() -> None:

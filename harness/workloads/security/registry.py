@@ -1,5 +1,7 @@
 """The attacks by name, and what an attack is made of."""
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,6 +56,9 @@ class Attack(NamedTuple):
 
 ATTACKS: dict[str, Attack] = {}
 
+# Where parts other than the verifier refuse; the verifier's own stages are in verify.STAGES.
+OTHER_STAGES = ("issuance", "channel", "launch", "service", "tenant", "state", "device", "tpm")
+
 # What parts other than the verifier answer, as ids. An answer that matches none counts as unknown.
 REFUSALS: dict[str, str] = {
     "enrolment.manufacturer": "no manufacturer root issued it",
@@ -89,9 +94,12 @@ def attack(row: str, case: str, mounted: Mounting) -> Callable[[Mount], Mount]:
     return register
 
 
-def is_known(failure_id: str) -> bool:
-    """Whether a verifier or another part can answer with this id."""
-    return failure_id in FAILURES or failure_id in REFUSALS
+def load_attacks() -> None:
+    """Fill ATTACKS: import every module of this package, each of which registers its own."""
+    from harness.workloads import security
+
+    for module in pkgutil.iter_modules(security.__path__):
+        importlib.import_module(f"{security.__name__}.{module.name}")
 
 
 def refusal_ids(message: str) -> tuple[str, ...]:
