@@ -1,6 +1,7 @@
-"""What ends `run` and `report`: the claims, and the attacks."""
+"""What ends `run` and `report`: the claims, the attacks, and the gate on the attacks."""
 
 from harness.cli.common import percent, text_table
+from harness.model.errors import RejectedError
 from harness.model.estimate import AttackResult, CampaignEstimates, ClaimResult
 from harness.model.record import FlipOutcome
 
@@ -15,6 +16,22 @@ def results_text(estimates: CampaignEstimates) -> str:
     if estimates.flips is not None:
         attacks = f"{attacks}\n{flips_line(estimates.flips)}"
     return f"{claims_table(estimates)}\n\n{attacks}" if estimates.claims else attacks
+
+
+def check_gates(estimates: CampaignEstimates) -> None:
+    """Raise RejectedError where an attack went amiss or a changed byte got through unexplained.
+
+    A claim that fails is a finding about what was measured, and no gate.
+    """
+    from harness.stats import went_amiss
+
+    amiss = [one.attack.case for one in went_amiss(estimates.attacks)]
+    gaps = estimates.flips.gaps if estimates.flips is not None else ()
+    found = [f"attacks that did not end as expected: {', '.join(amiss)}"] if amiss else []
+    if gaps:
+        found.append(f"changed bytes accepted without a documented reason: {', '.join(gaps)}")
+    if found:
+        raise RejectedError(f"{estimates.campaign}: {'; '.join(found)}; see the table of attacks")
 
 
 def flips_line(flips: FlipOutcome) -> str:

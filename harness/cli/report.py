@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.claims_table import results_text
+from harness.cli.claims_table import check_gates, results_text
 from harness.cli.common import find_campaign, json_option, print_json, results_option
 from harness.model.errors import InputError
 
@@ -19,7 +19,10 @@ from harness.model.errors import InputError
 )
 @json_option
 def report(campaign: str, results: Path, out: Path | None, as_json: bool) -> None:
-    """Estimate CAMPAIGN, finished or not, and render its report."""
+    """Estimate CAMPAIGN, finished or not, and render its report.
+
+    Exit code 1, as of `run`, if an attack went amiss or a changed byte got through unexplained.
+    """
     from harness.report import render
     from harness.stats import estimate_campaign
     from harness.store import load_campaign, read_estimates, write_estimates
@@ -42,3 +45,4 @@ def report(campaign: str, results: Path, out: Path | None, as_json: bool) -> Non
     else:
         click.echo(results_text(estimates))
         click.echo(f"report: {target / 'index.html'}")
+    check_gates(estimates)

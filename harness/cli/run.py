@@ -7,11 +7,10 @@ from types import FrameType
 import click
 
 from harness.backends import create
-from harness.cli.claims_table import results_text
+from harness.cli.claims_table import check_gates, results_text
 from harness.cli.common import json_option, read_scenario, results_option
 from harness.cli.progress import observer
 from harness.cli.statistics import CampaignStatistics
-from harness.model.errors import RejectedError
 from harness.run import RunRequest, run_campaign
 from harness.scenario import cells_of
 from harness.store import read_plan, read_trials
@@ -28,7 +27,8 @@ class Terminated(KeyboardInterrupt):
 @click.option(
     "--no-analysis",
     is_flag=True,
-    help="End after the last trial: `attestbench report` makes the estimates later.",
+    help="End after the last trial. No gate is evaluated: `attestbench report` makes the "
+    "estimates later, and exits with 1 if an attack went amiss.",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print only errors and the claims table.")
 @json_option
@@ -52,16 +52,16 @@ def run(
         with observer(cells_of(parsed), quiet=quiet, as_json=as_json) as observe:
             run_campaign(request, create(parsed.backend), CampaignStatistics(), observe)
         if not no_analysis:
-            return _analyse(directory, as_json)
+            _analyse(directory, as_json)
     except KeyboardInterrupt as interruption:
         click.echo(_interrupted(scenario, results, directory), err=True)
         return 143 if isinstance(interruption, Terminated) else 130
     return 0
 
 
-def _analyse(directory: Path, as_json: bool) -> int:
-    """Write the estimates and print what they say; exit code 1 if an attack went amiss."""
-    from harness.stats import estimate_campaign, went_amiss
+def _analyse(directory: Path, as_json: bool) -> None:
+    """Write the estimates and print what they say. Raises RejectedError if an attack went amiss."""
+    from harness.stats import estimate_campaign
     from harness.store import load_campaign, write_estimates
 
     estimates = estimate_campaign(load_campaign(directory))
@@ -73,8 +73,7 @@ def _analyse(directory: Path, as_json: bool) -> int:
         click.echo(msgspec.json.encode(event).decode())
     else:
         click.echo(results_text(estimates))
-    gaps = estimates.flips is not None and estimates.flips.gaps
-    return RejectedError.exit_code if gaps or went_amiss(estimates.attacks) else 0
+    check_gates(estimates)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from run.campaigns import claim_text, json_lines, run_text, scenario_text
 
+from cli.conftest import Output
 from harness.backends import protocol
 from harness.cli import main as cli_main
 from harness.cli.main import VERBS, invoke
@@ -35,30 +35,6 @@ def scenario(tmp_path: Path) -> str:
     path = tmp_path / "demo.toml"
     path.write_text(TEXT)
     return str(path)
-
-
-class Output:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def text(self, *arguments: str, code: int = 0) -> str:
-        assert invoke(list(arguments)) == code
-        return self._capsys.readouterr().out
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.text(*arguments, "--json"))
-
-    def error(self, *arguments: str, code: int) -> str:
-        assert invoke(list(arguments)) == code
-        lines = self._capsys.readouterr().err.splitlines()
-        assert len(lines) == 1
-        assert lines[0].startswith("attestbench: error: ")
-        return lines[0]
-
-
-@pytest.fixture
-def output(capsys: pytest.CaptureFixture[str]) -> Output:
-    return Output(capsys)
 
 
 def test_run_prints_events_as_json_lines_and_claims_last(

@@ -1,0 +1,82 @@
+"""What the verbs make of a campaign of attacks."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from run.campaigns import json_lines, run_text
+
+from cli.conftest import Output
+from harness.backends.fake import FakeBackend
+from harness.model.record import AttackOutcome, FlipOutcome, TrialOutcome, TrialRequest
+
+FORGED = AttackOutcome("quote-signed-in-software", "quote_check", ("quote.signature",))
+KEY = AttackOutcome("key-in-software", "issuance", ("issuance.residency",))
+FLIPS = FlipOutcome(100, 10, 9, {"boot_log[].data": 1}, ())
+ATTACKS = """\
+name = "few"
+title = "A few attacks"
+seed = 7
+backend = "process"
+baseline = "framework"
+arms = [{ name = "framework", kind = "framework" }]
+[[workloads]]
+name = "attacks"
+kind = "attack_matrix"
+iterations = 2
+blocks = 1
+cases = [
+  { row = "T00", case = "clean-run", title = "Nothing", mounted = "deployment" },
+  { row = "T08", case = "quote-signed-in-software", title = "Forged", mounted = "evidence", \
+stage = "quote_check", failures = ["quote.signature"] },
+  { row = "T03", case = "key-in-software", title = "A key", mounted = "deployment", \
+stage = "issuance", failures = ["issuance.residency"] },
+]
+"""
+
+
+class Matrix(FakeBackend):
+    """Says that a case was accepted which must be refused."""
+
+    def run_trial(self, request: TrialRequest) -> TrialOutcome:  # noqa: ARG002 - the protocol's
+        outcomes = (AttackOutcome("clean-run"), FORGED, AttackOutcome("key-in-software"))
+        return TrialOutcome("ok", notes={"attacks": msgspec.json.encode(outcomes).decode()})
+
+
+@pytest.fixture
+def attacked(tmp_path: Path) -> Path:
+    """A campaign of three attacks, one of which got through."""
+    run_text(ATTACKS, tmp_path, Matrix())
+    return tmp_path / "few"
+
+
+def note_attacks(campaign: Path, *outcomes: AttackOutcome, flips: FlipOutcome) -> None:
+    """Have the trial say that this came of its attacks."""
+    (trial,) = json_lines(campaign / "trials.jsonl")
+    clean = AttackOutcome("clean-run")
+    trial["notes"] = {
+        "attacks": msgspec.json.encode((clean, *outcomes)).decode(),
+        "flips": msgspec.json.encode(flips).decode(),
+    }
+    (campaign / "trials.jsonl").write_text(json.dumps(trial) + "\n")
+
+
+def test_report_ends_as_run_does(attacked: Path, tmp_path: Path, output: Output) -> None:
+    """The gates are on attacks and gaps; `report` renders all the same, then says what is wrong."""
+    out = ("--out", str(tmp_path / "report"))
+    error = output.error("report", str(attacked), *out, code=1)
+    assert error == (
+        "attestbench: error: few: attacks that did not end as expected: key-in-software; "
+        "see the table of attacks"
+    )
+    assert "not detected" in (tmp_path / "report" / "report.md").read_text()
+    note_attacks(attacked, FORGED, KEY, flips=FLIPS)
+    assert output.text("report", str(attacked), *out).count("  as expected  ") == 3
+    note_attacks(attacked, FORGED, KEY, flips=msgspec.structs.replace(FLIPS, gaps=("x at 9",)))
+    error = output.error("report", str(attacked), *out, code=1)
+    assert "changed bytes accepted without a documented reason: x at 9" in error
+
+
+def test_run_without_analysis_says_that_no_gate_is_evaluated(output: Output) -> None:
+    assert "No gate is evaluated" in " ".join(output.text("run", "--help").split())
