@@ -16,6 +16,7 @@ from harness.report.data import COMMANDS, Dataset
 from harness.report.figure import Plot, save, style
 from harness.report.figures import all_figures
 from harness.report.markdown import claims_markdown, report_markdown
+from harness.report.method import SCENARIO
 from harness.report.page import Content, html
 from harness.report.table import Table, to_csv, to_tex
 from harness.report.trials import exclusions_table, flags_table, phase_tables, trials_table
@@ -27,7 +28,7 @@ FORMATS = ("pdf", "svg", "png")
 
 
 def render(campaign: Campaign, estimates: CampaignEstimates, out: Path) -> None:
-    """Write index.html, report.md, claims.md, figures/ and tables/ into ``out``.
+    """Write index.html, report.md, claims.md, the scenario, figures/ and tables/ into ``out``.
 
     An earlier report in ``out`` is replaced; what only it had is removed. Raises OSError where
     ``out`` can't be written.
@@ -46,13 +47,15 @@ def render(campaign: Campaign, estimates: CampaignEstimates, out: Path) -> None:
     written = _write_tables((claims, attacks, *tables, *checks, *extra), out / "tables")
     files = [f"figures/{name}.{ending}" for name in svgs for ending in FORMATS]
     files += [f"tables/{name}" for name in written]
+    files.append(SCENARIO)
     content = Content(data, claims, attacks, plots, svgs, tables, checks, files)
     for name, text in (
         ("index.html", html(content)),
         ("report.md", report_markdown(content)),
         ("claims.md", claims_markdown(data, claims)),
+        (SCENARIO, campaign.header.scenario_text),
     ):
-        (out / name).write_text(text, encoding="utf-8")
+        (out / name).write_text(text, encoding="utf-8", newline="")
 
 
 def _write_figures(plots: Iterable[Plot], folder: Path) -> dict[str, str]:

@@ -60,7 +60,7 @@ def report_markdown(content: Content) -> str:
         blocks.append(_bullets(f"{key}: {value}" for key, value in entries))
     commands = "\n".join(f"    {line}" for line in method.reproduce(data))
     scenario = "\n".join(f"    {line}" for line in data.campaign.header.scenario_text.splitlines())
-    blocks += ["## Reproduce", commands, "The scenario as it was run:", scenario]
+    blocks += ["## Reproduce", commands, "The scenario as it was run (scenario.toml):", scenario]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 

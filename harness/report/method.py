@@ -9,8 +9,11 @@ from harness.model.scenario import NoiseGate, Workload
 from harness.report.counted import COUNTED, MARGIN
 from harness.report.data import Dataset
 from harness.report.numbers import margin_percent, quantity
+from harness.scenario import comes_with_project
 from harness.scenario.kinds import WORKLOAD_KINDS, is_counted
 
+# The scenario as it was run, beside the page.
+SCENARIO = "scenario.toml"
 _NOT_HOST = ("emulated",)
 _COST = (
     "Cost is the position-adjusted paired log ratio over blocks with its 95 % t-interval; a claim "
@@ -209,12 +212,16 @@ def commit(data: Dataset) -> str:
 
 
 def reproduce(data: Dataset) -> list[str]:
-    """Commands that run the campaign again and render this page again."""
-    file = PurePath(data.campaign.header.scenario_file)
-    name = file.name if file.is_absolute() else file.as_posix()
+    """Commands that run the campaign again and render this page again, in a checkout.
+
+    A scenario that the project doesn't have as it was run is named where `report` keeps it.
+    """
+    header, name = data.campaign.header, data.campaign.directory.name
+    own = PurePath(header.scenario_file)
+    ours = comes_with_project(own.name, header.scenario_text)
     lines = [f"git checkout {commit(data)}"] if commit(data) else []
     return [
         *lines,
-        f"attestbench run {name}",
-        f"attestbench report results/{data.campaign.directory.name}",
+        f"attestbench run {own.stem if ours else f'reports/{name}/{SCENARIO}'}",
+        f"attestbench report results/{name}",
     ]

@@ -6,6 +6,8 @@ from harness.model.errors import InputError
 from harness.scenario.errors import nearest
 
 FOLDER = Path("scenarios")
+# Of the checkout that this program runs from; an installed package has none beside it.
+_PROJECTS = Path(__file__).parents[2] / FOLDER
 
 
 def list_scenarios(folder: Path = FOLDER) -> list[Path]:
@@ -26,3 +28,11 @@ def find_scenario(name_or_path: str, folder: Path = FOLDER) -> Path:
         f'no scenario "{name_or_path}"; expected a .toml file or one of: {known}'
         + nearest(name_or_path, by_name)
     )
+
+
+def comes_with_project(file_name: str, text: str) -> bool:
+    """Whether the project has a scenario of this name that says exactly this."""
+    try:
+        return (_PROJECTS / Path(file_name).name).read_text(encoding="utf-8") == text
+    except OSError:
+        return False
