@@ -45,6 +45,8 @@ def flips_line(flips: FlipOutcome) -> str:
 
 def attacks_table(attacks: tuple[AttackResult, ...]) -> str:
     """One row per attack, and below it what went amiss or was not run."""
+    from harness.stats import summary
+
     rows = [
         (
             one.attack.row,
@@ -59,10 +61,7 @@ def attacks_table(attacks: tuple[AttackResult, ...]) -> str:
     ]
     header = ("row", "attack", "mounted", "verdict", "stage", "ms", "failures")
     reasons = [f"  {one.attack.case}: {one.why}" for one in attacks if one.why]
-    ran = [one for one in attacks if one.verdict != "not run"]
-    good = sum(one.verdict == "as expected" for one in ran)
-    count = f"{good} of {len(ran)} attacks ended as expected"
-    return "\n".join([text_table(header, rows), *reasons, count])
+    return "\n".join([text_table(header, rows), *reasons, summary(attacks)])
 
 
 def claims_table(estimates: CampaignEstimates) -> str:

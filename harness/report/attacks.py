@@ -6,7 +6,7 @@ from harness.model.estimate import AttackResult
 from harness.report.data import Dataset
 from harness.report.numbers import fixed
 from harness.report.table import Heading, Table
-from harness.stats import went_amiss
+from harness.stats import summary, went_amiss
 
 CLAIM = (
     "Every attack is refused at the expected stage and for exactly the expected reasons, and its "
@@ -17,17 +17,13 @@ _NS_PER_MS = 1e6
 
 
 def attacks_headline(data: Dataset) -> str:
-    """How many attacks ended as expected; "" where the scenario has none."""
-    ran, amiss = _ran(data), went_amiss(data.estimates.attacks)
-    if not data.estimates.attacks:
+    """How many attacks and harmless cases ended as expected; "" where the scenario has none."""
+    attacks = data.estimates.attacks
+    if not attacks:
         return ""
-    rows = len({one.attack.row for one in ran})
-    left = len(data.estimates.attacks) - len(ran)
+    left = len(attacks) - len(_ran(data))
     listed = f"; {left} more are listed with the reason why they were not run here" if left else ""
-    return (
-        f"{len(ran) - len(amiss)} of {len(ran)} attacks in {rows} rows of the threat model ended "
-        f"as expected{listed}."
-    )
+    return f"{summary(attacks)}{listed}."
 
 
 def attacks_sentence(data: Dataset) -> str:
@@ -37,7 +33,9 @@ def attacks_sentence(data: Dataset) -> str:
         return ""
     verdict = "fails" if amiss else "holds" if ran else "is undecided"
     named = f" ({', '.join(one.attack.case for one in amiss)})" if amiss else ""
-    return f"{CLAIM}: {verdict}{named}, n = {len(ran)} attacks."
+    harmless = sum(not one.attack.failures for one in ran)
+    others = f" and {harmless} harmless cases" if harmless else ""
+    return f"{CLAIM}: {verdict}{named}, n = {len(ran) - harmless} attacks{others}."
 
 
 def flips_sentence(data: Dataset) -> str:

@@ -52,6 +52,24 @@ def went_amiss(results: tuple[AttackResult, ...]) -> tuple[AttackResult, ...]:
     return tuple(one for one in results if one.verdict not in ("as expected", "not run"))
 
 
+def summary(results: tuple[AttackResult, ...]) -> str:
+    """How many of those that ran ended as they must: attacks, and cases that are none.
+
+    A case without failures must be accepted; counting it as an attack would claim a detection.
+    """
+    ran = [one for one in results if one.verdict != "not run"]
+    attacks = [one for one in ran if one.attack.failures]
+    harmless = [one for one in ran if not one.attack.failures]
+    rows = len({one.attack.row for one in attacks})
+    in_rows = f"in {rows} row" + "s" * (rows != 1)
+    text = f"{_share(attacks)} attacks {in_rows} ended as expected"
+    return f"{text}, {_share(harmless)} harmless cases were accepted" if harmless else text
+
+
+def _share(results: list[AttackResult]) -> str:
+    return f"{len(results) - len(went_amiss(tuple(results)))} of {len(results)}"
+
+
 def _outcomes(record: TrialRecord) -> dict[str, AttackOutcome]:
     """By case; a trial that broke down has none, and says why as the outcome of every case."""
     try:

@@ -37,8 +37,10 @@ def test_the_claim_holds_when_all_ended_as_expected(
     report: Rendered, results: tuple[AttackResult, ...]
 ) -> None:
     data = with_attacks(report, *results)
-    assert attacks_sentence(data).endswith("is accepted: holds, n = 2 attacks.")
-    assert attacks_headline(data).startswith("2 of 2 attacks in 2 rows of the threat model ended")
+    assert attacks_sentence(data).endswith("is accepted: holds, n = 1 attacks and 1 harmless cases.")
+    assert attacks_headline(data).startswith(
+        "1 of 1 attacks in 1 row ended as expected, 1 of 1 harmless cases were accepted; "
+    )
     assert "1 more are listed" in attacks_headline(data)
 
 
@@ -47,8 +49,8 @@ def test_the_claim_fails_and_names_what_went_amiss(
 ) -> None:
     amiss = msgspec.structs.replace(GOOD, verdict="not detected", why="it was accepted")
     data = with_attacks(report, amiss, *results[1:])
-    assert "is accepted: fails (forged), n = 2 attacks." in attacks_sentence(data)
-    assert attacks_headline(data).startswith("1 of 2 attacks")
+    assert "is accepted: fails (forged), n = 1 attacks and 1 harmless" in attacks_sentence(data)
+    assert attacks_headline(data).startswith("0 of 1 attacks in 1 row ended")
 
 
 def test_each_row_says_what_was_found(report: Rendered, results: tuple[AttackResult, ...]) -> None:
@@ -84,4 +86,4 @@ def test_the_page_has_claims_and_attacks(
     assert page.errors == []
     assert {"attacks", "table-attacks", "table-claims", "figures", "tables"} <= set(page.ids)
     assert "A &lt;forged&gt; quote" in text
-    assert "holds, n = 2 attacks." in (tmp_path / "claims.md").read_text()
+    assert "holds, n = 1 attacks and 1 harmless cases." in (tmp_path / "claims.md").read_text()

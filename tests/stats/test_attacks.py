@@ -11,7 +11,7 @@ from harness.model.errors import InputError
 from harness.model.estimate import AttackResult
 from harness.model.record import AttackOutcome, FlipOutcome, TrialRecord
 from harness.model.scenario import Arm, AttackCase, Cell, PlannedTrial, Scenario, Workload
-from harness.stats import went_amiss
+from harness.stats import summary, went_amiss
 from harness.stats.attacks import flips_of, judge_attacks
 
 CASE = AttackCase("T08", "forged", "A forged quote", "evidence", "quote_check", ("a.b", "c.d"))
@@ -94,6 +94,15 @@ def test_what_was_not_run_is_neither_good_nor_amiss() -> None:
     found = judged(record("t", noted(GOOD, AttackOutcome("clean"))))
     assert (found["nested"].verdict, found["nested"].why) == ("not run", "needs a guest")
     assert went_amiss(tuple(found.values())) == ()
+
+
+def test_what_must_be_accepted_is_not_counted_as_an_attack() -> None:
+    good = judged(record("t", noted(GOOD, AttackOutcome("clean"))))
+    text = "1 of 1 attacks in 1 row ended as expected, 1 of 1 harmless cases were accepted"
+    assert summary(tuple(good.values())) == text
+    bad = judged(record("t", noted(GOOD, AttackOutcome("clean", "chain", ("a.b",)))))
+    assert summary(tuple(bad.values())).endswith(", 0 of 1 harmless cases were accepted")
+    assert summary((good["forged"],)) == "1 of 1 attacks in 1 row ended as expected"
 
 
 def test_one_trial_amiss_is_amiss() -> None:

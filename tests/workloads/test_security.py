@@ -125,7 +125,8 @@ def test_the_report_shows_them(whole: Path, estimates: CampaignEstimates, tmp_pa
     cells = [content for tag, content in page.texts if tag == "td"]
     ran = [one for one in estimates.attacks if one.verdict != "not run"]
     assert cells.count("as expected") == len(ran)
-    assert f"{len(ran)} of {len(ran)} attacks in 33 rows" in text
+    assert f"{len(ran) - 3} of {len(ran) - 3} attacks in 32 rows ended as expected" in text
+    assert "3 of 3 harmless cases were accepted; 7 more are listed" in text
     assert "its twin without the attack is accepted: holds" in text
     markdown = (tmp_path / "report" / "report.md").read_text()
     assert markdown.count("| as expected |") == len(ran)
@@ -177,7 +178,7 @@ def test_a_check_that_is_missing_shows(
     assert found[case_name].verdict == "not detected"
     out = capsys.readouterr().out
     assert f"{case_name}: it was accepted, expected" in out
-    assert "1 of 2 attacks ended as expected" in out
+    assert "1 of 2 attacks in 2 rows ended as expected" in out
 
 
 def test_a_wrong_reason_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,6 +244,20 @@ def test_refusals_are_known_by_the_words_of_the_part_that_refused() -> None:
 def test_results_survive_their_file(estimates: CampaignEstimates) -> None:
     again = msgspec.json.decode(msgspec.json.encode(estimates), type=CampaignEstimates)
     assert again == estimates
+
+
+def test_the_documented_numbers_are_those_of_the_scenario() -> None:
+    cases = load_scenario(SCENARIO)[0].workloads[0].cases
+    attacks = [one for one in cases if one.failures]
+    left = [one for one in cases if one.why_not]
+    guests = [one for one in left if "scenarios/security-guest.toml" in one.why_not]
+    rows = {one.row for one in attacks}
+    assert (len(cases) - len(attacks) - len(left), len(left), len(guests)) == (3, 7, 4)
+    for name, text in (
+        ("README.md", f"mounts {len(attacks)} attacks in {len(rows)} rows of the threat model"),
+        ("docs/attacks.md", f"{len(attacks)} attacks in {len(rows)} rows and 3 harmless cases"),
+    ):
+        assert text in " ".join((SCENARIO.parents[1] / name).read_text().split())
 
 
 def test_the_documented_table_is_that_of_the_scenario() -> None:
