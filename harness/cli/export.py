@@ -30,11 +30,14 @@ if TYPE_CHECKING:
 )
 @json_option
 def export(campaign: str, results: Path, kind: str, out: Path, as_json: bool) -> None:
-    """Write trials, samples and estimates of CAMPAIGN as one table each."""
+    """Write trials, samples, estimates, cells and attacks of CAMPAIGN as one table each.
+
+    A table without rows is not written, and one that an earlier export left there is removed.
+    """
     import msgspec
     import pandas as pd
 
-    from harness.stats import estimate_campaign
+    from harness.stats import attacks_frame, estimate_campaign
 
     loaded = load_campaign(find_campaign(campaign, results))
     estimates = estimate_campaign(loaded)
@@ -46,12 +49,16 @@ def export(campaign: str, results: Path, kind: str, out: Path, as_json: bool) ->
         "cells": pd.DataFrame(
             [{"cell_id": c.id, "workload": c.workload, **c.factors} for c in loaded.cells.values()]
         ),
+        "attacks": attacks_frame(estimates.attacks),
     }
     written = []
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             path = out / f"{name}.{kind}"
+            if table.empty:
+                path.unlink(missing_ok=True)
+                continue
             _write(table, path, kind)
             written.append(str(path))
     if as_json:

@@ -32,7 +32,7 @@ VERBS = {
     "report": Verb("report", "report", "Estimate and render the report."),
     "attest": Verb("attest", "attest", "The framework by hand: provision, host, attest, verify."),
     "guest": Verb("guest", "guest", "Build the kernels and images that guests boot from."),
-    "export": Verb("export", "export", "Write trials, samples and estimates as tables."),
+    "export": Verb("export", "export", "Write trials, samples, estimates and attacks as tables."),
 }
 
 

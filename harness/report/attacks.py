@@ -1,12 +1,10 @@
 """Attacks: the sentence that answers for all of them, and the table of each."""
 
-import pandas as pd
-
 from harness.model.estimate import AttackResult
 from harness.report.data import Dataset
 from harness.report.numbers import fixed
 from harness.report.table import Heading, Table
-from harness.stats import summary, went_amiss
+from harness.stats import attacks_frame, summary, went_amiss
 
 CLAIM = (
     "Every attack is refused at the expected stage and for exactly the expected reasons, and its "
@@ -76,7 +74,7 @@ def attacks_table(data: Dataset) -> Table:
     return Table(
         "attacks",
         "Attacks, each on a deployment, on its evidence or in a guest, beside its harmless twin.",
-        pd.DataFrame([_raw(one) for one in attacks]),
+        attacks_frame(attacks),
         headings,
         [_cells(one) for one in attacks],
         note=(
@@ -110,22 +108,3 @@ def _cells(result: AttackResult) -> tuple[str, ...]:
 def _is_none(result: AttackResult) -> bool:
     """Whether it is no attack: something that must be accepted, and was."""
     return result.verdict == "as expected" and not result.attack.failures
-
-
-def _raw(result: AttackResult) -> dict[str, object]:
-    attack = result.attack
-    return {
-        "row": attack.row,
-        "case": attack.case,
-        "title": attack.title,
-        "mounted": attack.mounted,
-        "verdict": result.verdict,
-        "stage": result.stage,
-        "failures": " ".join(result.failures),
-        "expected_stage": attack.stage,
-        "expected_failures": " ".join(attack.failures),
-        "detection_ns": result.detection_ns,
-        "n": result.n,
-        "evidence_bytes": result.evidence_bytes,
-        "why": result.why,
-    }

@@ -66,6 +66,30 @@ def summary(results: tuple[AttackResult, ...]) -> str:
     return f"{text}, {_share(harmless)} harmless cases were accepted" if harmless else text
 
 
+def attacks_frame(results: tuple[AttackResult, ...]) -> pd.DataFrame:
+    """One row per attack, in the order of the scenario, for other programs."""
+    return pd.DataFrame([_row(one) for one in results])
+
+
+def _row(result: AttackResult) -> dict[str, object]:
+    attack = result.attack
+    return {
+        "row": attack.row,
+        "case": attack.case,
+        "title": attack.title,
+        "mounted": attack.mounted,
+        "verdict": result.verdict,
+        "stage": result.stage,
+        "failures": " ".join(result.failures),
+        "expected_stage": attack.stage,
+        "expected_failures": " ".join(attack.failures),
+        "detection_ns": result.detection_ns,
+        "n": result.n,
+        "evidence_bytes": result.evidence_bytes,
+        "why": result.why,
+    }
+
+
 def _share(results: list[AttackResult]) -> str:
     return f"{len(results) - len(went_amiss(tuple(results)))} of {len(results)}"
 

@@ -1,5 +1,6 @@
 """What the verbs make of a campaign of attacks."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -80,3 +81,33 @@ def test_report_ends_as_run_does(attacked: Path, tmp_path: Path, output: Output)
 
 def test_run_without_analysis_says_that_no_gate_is_evaluated(output: Output) -> None:
     assert "No gate is evaluated" in " ".join(output.text("run", "--help").split())
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_export_has_the_reports_attacks_and_no_empty_file(
+    attacked: Path, tmp_path: Path, output: Output, kind: str
+) -> None:
+    out = tmp_path / "tables"
+    out.mkdir()
+    (out / f"estimates.{kind}").write_text("of an earlier export")
+    files = output.json("export", str(attacked), "--out", str(out), "--format", kind)["files"]
+    assert {Path(name).name for name in files} == {
+        f"{name}.{kind}" for name in ("trials", "cells", "attacks")
+    }
+    assert {str(path) for path in out.iterdir()} == set(files)
+
+
+def test_exported_attacks_are_those_of_the_report(
+    attacked: Path, tmp_path: Path, output: Output
+) -> None:
+    output.text("export", str(attacked), "--out", str(tmp_path / "tables"))
+    output.error("report", str(attacked), "--out", str(tmp_path / "report"), code=1)
+    with (tmp_path / "tables" / "attacks.csv").open() as file:
+        exported = list(csv.DictReader(file))
+    with (tmp_path / "report" / "tables" / "attacks.csv").open() as file:
+        assert exported == list(csv.DictReader(file))
+    assert [(row["case"], row["verdict"]) for row in exported] == [
+        ("clean-run", "as expected"),
+        ("quote-signed-in-software", "as expected"),
+        ("key-in-software", "not detected"),
+    ]
