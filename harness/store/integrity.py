@@ -4,10 +4,16 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from harness.model.errors import InputError
+from harness.model.record import AttackOutcome, FlipOutcome
 from harness.store.campaign import Campaign, load_campaign
 from harness.store.layout import Layout
 from harness.store.reader import read_bytes
+
+# Notes of trials that are JSON, with what they hold.
+_NOTES: dict[str, type] = {"attacks": list[AttackOutcome], "flips": FlipOutcome}
 
 
 def check_campaign(directory: Path) -> tuple[Campaign | None, list[str]]:
@@ -16,7 +22,11 @@ def check_campaign(directory: Path) -> tuple[Campaign | None, list[str]]:
         campaign = load_campaign(directory)
     except InputError as error:
         return None, [str(error)]
-    problems = [*_plan_problems(campaign), *_content_problems(campaign)]
+    problems = [
+        *_plan_problems(campaign),
+        *_note_problems(campaign),
+        *_content_problems(campaign),
+    ]
     return campaign, problems
 
 
@@ -37,6 +47,16 @@ def _plan_problems(campaign: Campaign) -> Iterator[str]:
             record.arm,
         ):
             yield f"{where}: trial {record.trial_id} was planned as another arm, block or cell"
+
+
+def _note_problems(campaign: Campaign) -> Iterator[str]:
+    path = Layout(campaign.directory).trials
+    for number, record in enumerate(campaign.records, start=1):
+        for name, kind in _NOTES.items():
+            try:
+                msgspec.json.decode(record.notes.get(name) or "null", type=kind | None)
+            except msgspec.MsgspecError as error:
+                yield f"{path}:{number}: note {name!r} can't be read: {error}; restore a copy"
 
 
 def _content_problems(campaign: Campaign) -> Iterator[str]:

@@ -111,3 +111,30 @@ def test_exported_attacks_are_those_of_the_report(
         ("quote-signed-in-software", "as expected"),
         ("key-in-software", "not detected"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "note"), [("attacks", "[{"), ("attacks", '[{"stage": 1}]'), ("flips", "{}")]
+)
+def test_verify_rejects_notes_that_cannot_be_read(
+    attacked: Path, output: Output, name: str, note: str
+) -> None:
+    assert "good" in output.text("verify", str(attacked))
+    (trial,) = json_lines(attacked / "trials.jsonl")
+    trial["notes"][name] = note
+    (attacked / "trials.jsonl").write_text(json.dumps(trial) + "\n")
+    error = output.error("verify", str(attacked), code=1)
+    assert f"trials.jsonl:1: note '{name}' can't be read" in error
+
+
+def test_verify_rejects_estimates_that_say_something_else(attacked: Path, output: Output) -> None:
+    output.error("report", str(attacked), "--out", str(attacked / "report"), code=1)
+    path = attacked / "estimates.json"
+    text = path.read_text()
+    assert "good" in output.text("verify", str(attacked))
+    assert text.count("not detected") == 1
+    path.write_text(text.replace("not detected", "as expected"))
+    error = output.error("verify", str(attacked), code=1)
+    assert "estimates.json:attacks[2].verdict: not what analysis makes of the trials" in error
+    path.write_text(text[:-9])
+    assert "estimates.json: damaged: " in output.error("verify", str(attacked), code=1)

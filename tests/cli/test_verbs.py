@@ -144,6 +144,25 @@ def test_verify_rejects_damage_with_exit_1(output: Output, scenario: str, tmp_pa
     assert "content has SHA-256" in error
 
 
+def test_verify_holds_estimates_against_the_trials(
+    output: Output, scenario: str, tmp_path: Path
+) -> None:
+    """A last digit may differ on another machine; a changed number may not."""
+    folder = ("--results", str(tmp_path))
+    assert invoke(["run", scenario, *folder, "--quiet"]) == 0
+    path = tmp_path / "demo/estimates.json"
+    estimates = json.loads(path.read_text())
+    output.text("verify", "demo", *folder)
+    point = estimates["claims"][0]["estimate"]["point"]
+    estimates["claims"][0]["estimate"]["point"] = point * (1 + 1e-12)
+    path.write_text(json.dumps(estimates))
+    assert "good" in output.text("verify", "demo", *folder)
+    estimates["claims"][0]["estimate"]["point"] = point * 1.01
+    path.write_text(json.dumps(estimates))
+    error = output.error("verify", "demo", *folder, code=1)
+    assert "estimates.json:claims[0].estimate.point: not what analysis makes" in error
+
+
 def test_export_writes_every_sample(output: Output, results: Path, tmp_path: Path) -> None:
     files = output.json("export", "demo", "--results", str(results), "--out", str(tmp_path / "x"))
     assert {Path(name).name for name in files["files"]} == {
