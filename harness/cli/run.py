@@ -11,9 +11,10 @@ from harness.cli.claims_table import check_gates, results_text
 from harness.cli.common import json_option, read_scenario, results_option
 from harness.cli.progress import observer
 from harness.cli.statistics import CampaignStatistics
+from harness.model.estimate import CampaignEstimates
 from harness.run import RunRequest, run_campaign
 from harness.scenario import cells_of
-from harness.store import read_plan, read_trials
+from harness.store import emulated_in, read_plan, read_provenance, read_trials
 
 
 class Terminated(KeyboardInterrupt):
@@ -30,7 +31,9 @@ class Terminated(KeyboardInterrupt):
     help="End after the last trial. No gate is evaluated: `attestbench report` makes the "
     "estimates later, and exits with 1 if an attack went amiss.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print only errors and the claims table.")
+@click.option(
+    "--quiet", "-q", is_flag=True, help="Print only errors, the claims table and what was emulated."
+)
 @json_option
 def run(
     scenario: str,
@@ -51,16 +54,19 @@ def run(
     try:
         with observer(cells_of(parsed), quiet=quiet, as_json=as_json) as observe:
             run_campaign(request, create(parsed.backend), CampaignStatistics(), observe)
-        if not no_analysis:
-            _analyse(directory, as_json)
+        estimates = None if no_analysis else _analyse(directory, as_json)
+        if not as_json:
+            click.echo(_emulated(directory), nl=False)
     except KeyboardInterrupt as interruption:
         click.echo(_interrupted(scenario, results, directory), err=True)
         return 143 if isinstance(interruption, Terminated) else 130
+    if estimates is not None:
+        check_gates(estimates)
     return 0
 
 
-def _analyse(directory: Path, as_json: bool) -> None:
-    """Write the estimates and print what they say. Raises RejectedError if an attack went amiss."""
+def _analyse(directory: Path, as_json: bool) -> CampaignEstimates:
+    """Write the estimates and print what they say."""
     from harness.stats import estimate_campaign
     from harness.store import load_campaign, write_estimates
 
@@ -69,11 +75,27 @@ def _analyse(directory: Path, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        event = {"event": "claims", "claims": estimates.claims, "attacks": estimates.attacks}
+        event = {
+            "event": "claims",
+            "claims": estimates.claims,
+            "attacks": estimates.attacks,
+            "emulated": _emulated_names(directory),
+        }
         click.echo(msgspec.json.encode(event).decode())
     else:
         click.echo(results_text(estimates))
-    check_gates(estimates)
+    return estimates
+
+
+def _emulated(directory: Path) -> str:
+    """The line that names what stood in for the real thing, "" where nothing did."""
+    names = _emulated_names(directory)
+    return f"emulated: {'; '.join(names)}\n" if names else ""
+
+
+def _emulated_names(directory: Path) -> list[str]:
+    used = read_provenance(directory, read_trials(directory))
+    return list(dict.fromkeys(one.what for one in emulated_in(used.values())))
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ from harness.report.data import (
     half_width,
     metric_words,
 )
-from harness.report.emulation import Emulated, caption_note, label
+from harness.report.emulation import caption_note, label
 from harness.report.frames import estimates_frame
 from harness.report.numbers import (
     MOST_PLACES,
@@ -28,6 +28,7 @@ from harness.report.numbers import (
 )
 from harness.report.table import Heading, Table
 from harness.stats.reducers import counted
+from harness.store import Emulated
 
 
 def comparison(

@@ -17,10 +17,9 @@ from scipy import stats
 
 from harness.model.estimate import CampaignEstimates, CostModel, Estimate
 from harness.model.scenario import AA_SUFFIX, Cell, Claim, Reducer, Scalar, Scenario
-from harness.report.emulation import Emulated, emulated_in
 from harness.scenario.kinds import WORKLOAD_KINDS
 from harness.stats.reducers import COUNTED_UNIT, usual_reducer
-from harness.store import Campaign
+from harness.store import Campaign, Emulated, emulated_in
 
 ATTESTATION = "attestation_latency_ns"
 COMMANDS = "tpm_command_latency_ns"

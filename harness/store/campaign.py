@@ -54,7 +54,7 @@ def load_campaign(directory: Path) -> Campaign:
         plan=read_plan(directory),
         trials=trials_table(records),
         samples=load_samples(directory, records),
-        provenance=_read_provenance(directory, records),
+        provenance=read_provenance(directory, records),
         records=records,
     )
 
@@ -105,9 +105,10 @@ _TRIAL_DTYPES = {
 }
 
 
-def _read_provenance(
+def read_provenance(
     directory: Path, records: tuple[TrialRecord, ...]
 ) -> dict[str, dict[str, object]]:
+    """Content by SHA-256 of what these trials ran on. Raises InputError where it is damaged."""
     found = {}
     for digest in dict.fromkeys(record.provenance for record in records):
         path = Layout(directory).provenance / f"{digest}.json"

@@ -13,6 +13,7 @@ from run.campaigns import claim_text, json_lines, run_text, scenario_text
 
 from cli.conftest import Output
 from harness.backends import protocol
+from harness.backends.fake import FakeBackend
 from harness.cli import main as cli_main
 from harness.cli.main import VERBS, invoke
 from harness.model.errors import InconclusiveError
@@ -50,6 +51,7 @@ def test_run_prints_events_as_json_lines_and_claims_last(
     assert kinds.count("trial_started") == kinds.count("trial_finished") == planned
     (claim,) = events[-1]["claims"]
     assert claim["claim_id"] == "claim-slow"
+    assert events[-1]["emulated"] == ["all latencies"]
     estimates = json.loads((tmp_path / "demo/estimates.json").read_text())
     assert estimates["claims"] == events[-1]["claims"]
     assert [p.name for p in (tmp_path / "demo/samples").iterdir()] == ["samples.parquet"]
@@ -64,6 +66,7 @@ def test_run_for_people_shows_blocks_estimates_and_the_table(
     assert "pilot over: w " in output.err
     assert output.out.splitlines()[0].split()[:2] == ["claim", "verdict"]
     assert output.out.splitlines()[1].startswith("claim-slow")
+    assert output.out.splitlines()[-1] == "emulated: all latencies"
 
 
 def test_quiet_prints_the_claims_only(
@@ -73,6 +76,18 @@ def test_quiet_prints_the_claims_only(
     output = capsys.readouterr()
     assert output.err == ""
     assert output.out.startswith("claim")
+    assert output.out.splitlines()[-1] == "emulated: all latencies"
+
+
+def test_without_analysis_it_still_says_what_was_emulated(
+    output: Output, scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--results", str(tmp_path), "--quiet", "--no-analysis")
+    assert output.text("run", scenario, *arguments) == "emulated: all latencies\n"
+    monkeypatch.setattr(FakeBackend, "provenance", lambda _self: {"emulated": []})
+    other = tmp_path / "other.toml"
+    other.write_text(scenario_text(name="other"))
+    assert output.text("run", str(other), *arguments) == ""
 
 
 def test_status(output: Output, results: Path) -> None:
