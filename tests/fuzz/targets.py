@@ -29,7 +29,7 @@ from . import seeds
 from .key_targets import KEY_TARGETS
 from .log_targets import LOG_TARGETS
 from .mutators import cbor_mutator
-from .target import Target, schemes_for
+from .target import PATTERN_MEMORY, Target, schemes_for
 
 # Repeats that would take Python's own matcher too long.
 _MANY = re.compile(r"\d{3}")
@@ -132,9 +132,14 @@ TARGETS: Mapping[str, Target] = {
     "bindings": Target(_bindings, _binding_seeds, 4096, cbor_mutator),
     "frames": Target(_frames, _frame_seeds, 4096),
     "policy": Target(_policy, seeds.policies, 8192),
-    "keylime-policy": Target(_keylime_policy, seeds.runtime_policies, 4096),
+    "keylime-policy": Target(
+        _keylime_policy, seeds.runtime_policies, 4096, memory_once=PATTERN_MEMORY
+    ),
     "path-patterns": Target(
-        _path_patterns, lambda: (b"/(usr|opt)/[a-z]+\\.so(\\.\\d{1,3})?$\0/usr/a.so",), 64
+        _path_patterns,
+        lambda: (b"/(usr|opt)/[a-z]+\\.so(\\.\\d{1,3})?$\0/usr/a.so",),
+        64,
+        memory_once=PATTERN_MEMORY,
     ),
     "verify": Target(_verify, _evidence_seeds, 65536, cbor_mutator),
     **KEY_TARGETS,

@@ -9,7 +9,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["harness.framework"]):
-    from .target import MEMORY_ONCE, MEMORY_PER_BYTE, Target
+    from .target import MEMORY_PER_BYTE, Target
     from .targets import TARGETS
 
 # Processor time that no input may exceed: far above what instrumented parsers need.
@@ -60,7 +60,7 @@ class Runner:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        limit = MEMORY_ONCE + MEMORY_PER_BYTE * len(data)
+        limit = self._target.memory_once + MEMORY_PER_BYTE * len(data)
         assert peak <= limit, f"{len(data)} bytes took {peak} bytes of memory, at most {limit}"
         self._most_per_byte = max(self._most_per_byte, peak / max(len(data), 1024))
 

@@ -37,7 +37,9 @@ def test_the_claim_holds_when_all_ended_as_expected(
     report: Rendered, results: tuple[AttackResult, ...]
 ) -> None:
     data = with_attacks(report, *results)
-    assert attacks_sentence(data).endswith("is accepted: holds, n = 1 attacks and 1 harmless cases.")
+    assert attacks_sentence(data).endswith(
+        "is accepted: holds, n = 1 attacks and 1 harmless cases."
+    )
     assert attacks_headline(data).startswith(
         "1 of 1 attacks in 1 row ended as expected, 1 of 1 harmless cases were accepted; "
     )
