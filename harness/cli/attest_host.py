@@ -58,8 +58,9 @@ def host(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issuer
         kept = _write_policy(directory / "policy.json", policy)
         click.echo(f"vTPM service isolated by {deployment.isolation}")
         click.echo(f"policy: {directory}/policy.json (accepts the emulated secure processor){kept}")
-        click.echo(f"serving {', '.join(pods)}; end with Ctrl-C")
+        # Whoever reads that it serves may end it at once.
         with contextlib.suppress(KeyboardInterrupt):
+            click.echo(f"serving {', '.join(pods)}; end with Ctrl-C")
             pod_host.run()
     return 0
 
