@@ -7,10 +7,16 @@ import msgspec
 
 from harness.backends.guest_files import GuestJob
 from harness.model.errors import InputError
-from harness.model.record import AttackOutcome, Sample, TrialOutcome
+from harness.model.record import (
+    ATTACKS_NOTE,
+    DETECTION,
+    EVIDENCE_SIZE,
+    AttackOutcome,
+    Sample,
+    TrialOutcome,
+)
 from harness.model.scenario import AttackCase, Scalar, Workload
 
-NOTE = "attacks"
 # What the agent does (option ``hide`` of guest_attestation), by row and case of docs/attacks.md.
 HIDING = {
     ("T20", "hidden-by-the-hosts-measurement"): "measured",
@@ -48,7 +54,7 @@ def run_attacks(job: GuestJob, run_guest: RunGuest) -> TrialOutcome:
         more, more_names = _kept(ended, case.case)
         evidence, names = evidence + more, names + more_names
     notes = {
-        NOTE: msgspec.json.encode(outcomes).decode(),
+        ATTACKS_NOTE: msgspec.json.encode(outcomes).decode(),
         "trust_kind": honest.notes.get("trust_kind", "none"),
         "evidence_names": ",".join(names),
     }
@@ -86,13 +92,11 @@ def _outcome(case: AttackCase, ended: TrialOutcome, twin: str) -> AttackOutcome:
 def _samples(case: AttackCase, ended: TrialOutcome) -> Iterator[Sample]:
     """Time until the verifier's answer, and the size of what it was shown."""
     if (taken := ended.notes.get("verification_ns")) is not None:
-        yield Sample(
-            "attack_detection_ns", case.case, "measured", 0, float(taken), "ns", "monotonic"
-        )
+        yield Sample(DETECTION, case.case, "measured", 0, float(taken), "ns", "monotonic")
     kept = dict(zip(_names(ended), ended.evidence, strict=True))
     if "evidence" in kept:
         size = float(len(kept["evidence"]))
-        yield Sample("attack_evidence_bytes", case.case, "measured", 0, size, "B", "")
+        yield Sample(EVIDENCE_SIZE, case.case, "measured", 0, size, "B", "")
 
 
 def _names(ended: TrialOutcome) -> list[str]:

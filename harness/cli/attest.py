@@ -13,7 +13,6 @@ import click
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.cli.attest_host import host, provision
 from harness.cli.attest_logs import replay
@@ -239,7 +238,9 @@ def _spki(path: Path | None) -> bytes | None:
         return None
     try:
         key = serialization.load_pem_public_key(read_file(path))
-        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ValueError("another kind of key than P-256")
+        der = confirmation.encode_key(key)
         confirmation.parse_key(der)
     except (ValueError, UnsupportedAlgorithm, ParseError) as error:
         raise InputError(f"{path}: expected a P-256 public key in PEM: {error}") from error

@@ -10,13 +10,11 @@ import click
 import msgspec
 
 from harness.cli.attest_service import FOLDER, one_line
-from harness.cli.common import read_file
+from harness.cli.policy_files import read_policy, write_policy
 from harness.framework.deployment import Deployment, HostPlatform
-from harness.framework.errors import PolicyError
 from harness.framework.hardware_tpm.hardware_tpm import Issuer
 from harness.framework.tpm.keys import AkKind
-from harness.framework.verify import Policy, load_policy
-from harness.framework.verify.policy import encode_policy
+from harness.framework.verify import Policy
 from harness.model.errors import EnvironmentError_, InputError
 from harness.workloads.by_hand import RENEWED, PodHost, policy_for
 
@@ -55,7 +53,7 @@ def host(directory: Path, instances: tuple[str, ...], ak: AkKind, issuer: Issuer
         pods = {name: deployment.open(name, ak) for name in instances}
         pod_host = PodHost(directory / "pods.sock", pods)
         policy = policy_for(deployment.policy_trust(), pod_host.logs)
-        kept = _write_policy(directory / "policy.json", policy)
+        kept = _renew_policy(directory / "policy.json", policy)
         click.echo(f"vTPM service isolated by {deployment.isolation}")
         click.echo(f"policy: {directory}/policy.json (accepts the emulated secure processor){kept}")
         # Whoever reads that it serves may end it at once.
@@ -80,17 +78,15 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
 
 
-def _write_policy(path: Path, made: Policy) -> str:
+def _renew_policy(path: Path, made: Policy) -> str:
     """Renew what the deployment knows in a policy that is there, and keep what its owner set."""
     kept = ""
     if path.exists():
         try:
-            own = load_policy(read_file(path))
-        except PolicyError as error:
-            raise InputError(f"{path}: {error}; correct it, or remove it for a new one") from error
+            own = read_policy(path)
+        except InputError as error:
+            raise InputError(f"{error}; correct it, or remove it for a new one") from error
         made = msgspec.structs.replace(own, **{name: getattr(made, name) for name in RENEWED})
         kept = "; roots, measurements, CRLs and reference values renewed, the rest kept"
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(encode_policy(made))
-    temporary.replace(path)
+    write_policy(path, made)
     return kept

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import click
 
 from harness.cli.common import json_option, print_json, read_file, text_table
-from harness.framework.errors import ParseError, PolicyError
+from harness.cli.policy_files import read_policy
+from harness.framework.errors import ParseError
 from harness.framework.evidence import boot_event_log, ccel
-from harness.framework.verify import Failure, Policy, load_policy
+from harness.framework.verify import Failure
 from harness.framework.verify.unquoted import binary_list, judge_cc_log, judge_logs, replay_list
 from harness.model.errors import InputError, RejectedError
 
@@ -106,12 +107,9 @@ def _of(path: Path) -> Iterator[None]:
 
 
 def _judged(path: Path, logs: _Logs, cc_rules: str) -> Iterator[Failure]:
-    try:
-        policy: Policy = load_policy(read_file(path))
-        if logs.boot is not None or logs.ima is not None:
-            yield from judge_logs(logs.boot, logs.ima, policy)
-    except PolicyError as error:
-        raise InputError(f"{path}: {error}") from error
+    policy = read_policy(path)
+    if logs.boot is not None or logs.ima is not None:
+        yield from judge_logs(logs.boot, logs.ima, policy)
     if logs.cc is None:
         return
     rules = policy.pod_boot_rules if cc_rules == "pod" else policy.service_boot_rules

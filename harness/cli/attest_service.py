@@ -10,12 +10,11 @@ import click
 import msgspec
 
 from harness.cli.common import json_option, print_json, text_table
+from harness.cli.policy_files import read_policy, write_policy
 from harness.framework.errors import FrameworkError, PolicyError
 from harness.framework.host.platform import HostPlatform
 from harness.framework.service import keys
 from harness.framework.service.settings import Limits, Settings
-from harness.framework.verify import load_policy
-from harness.framework.verify.policy import encode_policy
 from harness.model.errors import EnvironmentError_, InputError
 
 if TYPE_CHECKING:  # the database takes as long to load as all other commands of `attest`
@@ -162,20 +161,12 @@ def revoke(
 
 def _revoke_host(directory: Path) -> int:
     path = directory / "policy.json"
-    try:
-        rules = load_policy(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except PolicyError as error:
-        raise InputError(f"{path}: {error}") from error
+    rules = read_policy(path)
     with one_line():
         platform = HostPlatform(directory / "host")
         platform.revoke()
         renewed = msgspec.structs.replace(rules, crls=(platform.authority.crl(),))
-    # Replaced as a whole: a running service must never see half of it.
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(encode_policy(renewed))
-    temporary.replace(path)
+    write_policy(path, renewed)
     click.echo(f"{directory}/host: revoked; {path} holds the new list")
     return 0
 

@@ -100,13 +100,13 @@ def _plain(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def read_file(path: Path) -> bytes:
-    """A file named on the command line, at most 64 MiB. Raises InputError."""
+def read_file(path: Path, most: int = _MAX_FILE_BYTES) -> bytes:
+    """A file named on the command line, of at most ``most`` bytes. Raises InputError."""
     try:
         with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
+            data = file.read(most + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise InputError(f"{path}: larger than {_MAX_FILE_BYTES >> 20} MiB")
+    if len(data) > most:
+        raise InputError(f"{path}: larger than {most >> 20} MiB")
     return data

@@ -69,6 +69,11 @@ class TrialRequest(msgspec.Struct, frozen=True):
     position: int = 0
 
 
+# Notes and metrics of trials that run attacks.
+ATTACKS_NOTE, FLIPS_NOTE = "attacks", "flips"
+DETECTION, EVIDENCE_SIZE = "attack_detection_ns", "attack_evidence_bytes"
+
+
 class AttackOutcome(msgspec.Struct, frozen=True):
     """What came of one attack; a trial's note ``attacks`` is a JSON list of these.
 

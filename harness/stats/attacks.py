@@ -7,12 +7,17 @@ import pandas as pd
 
 from harness.model.errors import InputError
 from harness.model.estimate import AttackResult, AttackVerdict
-from harness.model.record import AttackOutcome, FlipOutcome, TrialRecord
+from harness.model.record import (
+    ATTACKS_NOTE,
+    DETECTION,
+    EVIDENCE_SIZE,
+    FLIPS_NOTE,
+    AttackOutcome,
+    FlipOutcome,
+    TrialRecord,
+)
 from harness.model.scenario import AttackCase
 from harness.stats.series import CampaignData
-
-NOTE, FLIPS_NOTE = "attacks", "flips"
-DETECTION, SIZE = "attack_detection_ns", "attack_evidence_bytes"
 
 
 def judge_attacks(campaign: CampaignData) -> tuple[AttackResult, ...]:
@@ -97,7 +102,9 @@ def _share(results: list[AttackResult]) -> str:
 def _outcomes(record: TrialRecord) -> dict[str, AttackOutcome]:
     """By case; a trial that broke down has none, and says why as the outcome of every case."""
     try:
-        found = msgspec.json.decode(record.notes.get(NOTE, "[]"), type=tuple[AttackOutcome, ...])
+        found = msgspec.json.decode(
+            record.notes.get(ATTACKS_NOTE, "[]"), type=tuple[AttackOutcome, ...]
+        )
     except msgspec.MsgspecError as error:
         return {"": AttackOutcome("", error=f"the trial's note can't be read: {error}")}
     if not found:
@@ -131,7 +138,7 @@ def _problems(case: AttackCase, outcome: AttackOutcome) -> Iterator[tuple[Attack
 def _measured(result: AttackResult, samples: pd.DataFrame) -> AttackResult:
     own = samples[samples["part"] == result.attack.case]
     times = own.loc[own["metric"] == DETECTION, "value"]
-    sizes = own.loc[own["metric"] == SIZE, "value"]
+    sizes = own.loc[own["metric"] == EVIDENCE_SIZE, "value"]
     return msgspec.structs.replace(
         result,
         detection_ns=float(times.median()) if len(times) else None,

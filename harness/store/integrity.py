@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 
 from harness.model.errors import InputError
-from harness.model.record import AttackOutcome, FlipOutcome
+from harness.model.record import ATTACKS_NOTE, FLIPS_NOTE, AttackOutcome, FlipOutcome
 from harness.store.campaign import Campaign, load_campaign
 from harness.store.layout import Layout
 from harness.store.reader import read_bytes
 
 # Notes of trials that are JSON, with what they hold.
-_NOTES: dict[str, type] = {"attacks": list[AttackOutcome], "flips": FlipOutcome}
+_NOTES: dict[str, type] = {ATTACKS_NOTE: list[AttackOutcome], FLIPS_NOTE: FlipOutcome}
 
 
 def check_campaign(directory: Path) -> tuple[Campaign | None, list[str]]:

@@ -14,7 +14,17 @@ import msgspec
 from harness.framework.errors import FrameworkError
 from harness.framework.verify import verify
 from harness.model.errors import EnvironmentError_
-from harness.model.record import AttackOutcome, FlipOutcome, Sample, TrialOutcome, TrialRequest
+from harness.model.record import (
+    ATTACKS_NOTE,
+    DETECTION,
+    EVIDENCE_SIZE,
+    FLIPS_NOTE,
+    AttackOutcome,
+    FlipOutcome,
+    Sample,
+    TrialOutcome,
+    TrialRequest,
+)
 from harness.model.scenario import AttackCase
 from harness.workloads.flips import flip_coverage
 from harness.workloads.security.registry import (
@@ -26,9 +36,6 @@ from harness.workloads.security.registry import (
     refusal_ids,
 )
 from harness.workloads.security.world import World
-
-DETECTION, SIZE = "attack_detection_ns", "attack_evidence_bytes"
-NOTE, FLIPS_NOTE = "attacks", "flips"
 
 
 class _Answer(NamedTuple):
@@ -57,7 +64,10 @@ def run(request: TrialRequest, host: Path | None) -> TrialOutcome:
             samples += _samples(case.case, answer) if answer else []
         every = int(request.workload.options.get("flip_every", 0))
         flips = {FLIPS_NOTE: _flipped(world, every)} if every else {}
-    notes = {NOTE: msgspec.json.encode(outcomes).decode(), "isolation": world.deployment.isolation}
+    notes = {
+        ATTACKS_NOTE: msgspec.json.encode(outcomes).decode(),
+        "isolation": world.deployment.isolation,
+    }
     notes |= flips
     return TrialOutcome("ok", tuple(samples), notes=notes)
 
@@ -129,5 +139,5 @@ def _samples(case: str, answer: _Answer) -> list[Sample]:
         for index, taken in enumerate(answer.times_ns)
     ]
     if answer.sent is not None:
-        samples.append(Sample(SIZE, case, "measured", 0, float(answer.sent), "B", ""))
+        samples.append(Sample(EVIDENCE_SIZE, case, "measured", 0, float(answer.sent), "B", ""))
     return samples

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from harness.framework import tee
-from harness.framework.evidence import binding, bundle
+from harness.framework.evidence import binding, bundle, confirmation
 from harness.framework.evidence.bundle import Evidence, LaunchClaims, Quote, TeeEvidence
 from harness.framework.verify import Challenge, ContainerRules, Policy, TeeRoot, encode_policy
 from harness.framework.verify.ear import PROFILE, sign_ear
@@ -290,4 +290,4 @@ def public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
 
 def confirmation_key() -> bytes:
     """A P-256 public key as evidence names it."""
-    return result_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return confirmation.encode_key(result_key())

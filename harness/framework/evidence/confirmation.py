@@ -5,14 +5,13 @@ pod names a public key of its own, the quote binds it, the result repeats it as 
 and whoever relies on the result asks its presenter to prove that it holds that key.
 """
 
-import base64
-
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.framework.errors import ParseError
-from harness.framework.evidence import x509_reading
+from harness.framework.evidence import json_text, x509_reading
+from harness.framework.evidence.tpm_public import PublicKey
 
 _WHAT = "confirmation key"
 
@@ -29,18 +28,18 @@ def parse_key(der: bytes) -> ec.EllipticCurvePublicKey:
         raise ParseError(_WHAT, f"no SubjectPublicKeyInfo in DER: {error}") from None
     if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
         raise ParseError(_WHAT, "another kind of key than P-256")
-    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != der:
+    if encode_key(key) != der:
         raise ParseError(_WHAT, "not in canonical form")
     return key
+
+
+def encode_key(key: PublicKey) -> bytes:
+    """A public key as evidence names it: SubjectPublicKeyInfo in DER."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def confirmation_claim(der: bytes) -> dict[str, dict[str, str]]:
     """The value of ``cnf``: the key as a JWK (RFC 7517). Raises ParseError as :func:`parse_key`."""
     numbers = parse_key(der).public_numbers()
-    x, y = (base64url(number.to_bytes(32)) for number in (numbers.x, numbers.y))
+    x, y = (json_text.base64url(number.to_bytes(32)) for number in (numbers.x, numbers.y))
     return {"jwk": {"kty": "EC", "crv": "P-256", "x": x, "y": y}}
-
-
-def base64url(data: bytes) -> str:
-    """As JOSE has it (RFC 7515 §2): without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

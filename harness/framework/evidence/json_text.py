@@ -1,5 +1,6 @@
-"""JSON from outside."""
+"""JSON from outside, and bytes as JOSE writes them into it."""
 
+import base64
 from typing import TypeVar
 
 import msgspec
@@ -21,3 +22,8 @@ def decode(text: bytes, kind: type[_T], what: str) -> _T:
         return msgspec.json.decode(text, type=kind)
     except MALFORMED as error:
         raise ParseError(what, str(error)) from None
+
+
+def base64url(data: bytes) -> str:
+    """Without padding (RFC 7515 §2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

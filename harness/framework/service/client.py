@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from harness.framework.errors import FrameworkError
+from harness.framework.evidence import json_text
 from harness.framework.evidence.bundle import MAX_NONCE, MIN_NONCE, ImaPrefix
 
 _TIMEOUT_S = 60.0
@@ -78,7 +79,7 @@ class VerifierClient:
         made = evidence(given.nonce, None if whole else given.ima_prefix)
         answer = self._post(path, "application/cbor", made)
         claims = read_ear(answer.decode("ascii", "replace").strip(), self._key)
-        if claims.get("eat_nonce") != _base64url(given.nonce):
+        if claims.get("eat_nonce") != json_text.base64url(given.nonce):
             raise UntrustedResultError("the result is about another nonce than this challenge's")
         return claims
 
@@ -172,7 +173,3 @@ def _problem_detail(data: bytes) -> str:
 
 def _decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

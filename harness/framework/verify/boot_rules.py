@@ -20,7 +20,7 @@ from harness.framework.evidence.boot_event_log import (
     BootEvent,
 )
 from harness.framework.evidence.boot_events import EVENT_TYPES, Bank, Variable
-from harness.framework.evidence.ima_replay import Problem
+from harness.framework.evidence.ima_replay import MAX_REPORTED, Problem
 
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
 _GLOBAL_VARIABLES = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -102,7 +102,6 @@ class Registers(NamedTuple):
 
 PCRS = Registers(Bank(ALG_SHA256, "sha256"), 7, False, tuple(range(8)), "PCR", 0)
 RTMRS = Registers(Bank(ALG_SHA384, "sha384"), 1, True, (1,), "RTMR", 1)
-_MAX_REPORTED = 16
 
 
 def check_boot(
@@ -250,7 +249,7 @@ def check_ccel(
         if value != reported[n]
     ]
     broken = check_boot(events, rules, RTMRS) if rules else ()
-    return found + list(islice(broken, _MAX_REPORTED))
+    return found + list(islice(broken, MAX_REPORTED))
 
 
 def _named(event: BootEvent) -> _Subject:

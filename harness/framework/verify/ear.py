@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from harness.framework.errors import FrameworkError
-from harness.framework.evidence import confirmation
+from harness.framework.evidence import confirmation, json_text
 from harness.framework.verify.result import AttestationResult
 
 PROFILE = "tag:github.com,2023:veraison/ear"
@@ -66,7 +66,7 @@ def ear_claims(
     claims = {
         "eat_profile": PROFILE,
         "iat": int(now_s),
-        "eat_nonce": confirmation.base64url(nonce),
+        "eat_nonce": json_text.base64url(nonce),
         "ear.verifier-id": {"developer": "attestbench", "build": "attestbench"},
         "submods": {"vtpm": submodule},
     }
@@ -89,9 +89,9 @@ def sign_ear(claims: dict[str, object], key: ec.EllipticCurvePrivateKey) -> str:
     if not isinstance(key.curve, ec.SECP256R1):
         raise FrameworkError(f"ES256 needs a P-256 key, this one is on {key.curve.name}")
     parts = ({"alg": "ES256", "typ": "JWT"}, claims)
-    signed = ".".join(confirmation.base64url(_json(part)) for part in parts)
+    signed = ".".join(json_text.base64url(_json(part)) for part in parts)
     r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-    return f"{signed}.{confirmation.base64url(r.to_bytes(32) + s.to_bytes(32))}"
+    return f"{signed}.{json_text.base64url(r.to_bytes(32) + s.to_bytes(32))}"
 
 
 def _json(value: object) -> bytes:

@@ -52,11 +52,11 @@ class FileJudge:
         """``loaded``: by entries before the first one to judge, which were acceptable."""
         self._rules = rules
         self.loaded = loaded
-        # An entry that a list repeats is checked once.
-        self._problem = lru_cache(maxsize=_REMEMBERED_SIGNATURES)(self._check_signature)
         before = (ima_signature.load_key(key) for key in loaded)
         self._wrong_signatures = 0
         self._keys = KeyRing((*rules.keys, *(key for key in before if key is not None)))
+        # An entry that a list repeats is checked once.
+        self._problem = lru_cache(maxsize=_REMEMBERED_SIGNATURES)(self._keys.problem)
 
     def judge(self, entry: ImaEntry, where: str) -> Problem | None:
         """Why an entry isn't acceptable. ``where`` names it."""
@@ -94,11 +94,6 @@ class FileJudge:
         problem = self._problem(entry.extra, entry.algorithm, entry.digest, entry.digest_of)
         self._wrong_signatures += problem is not None
         return problem
-
-    def _check_signature(
-        self, signature: bytes, algorithm: str, digest: bytes, digest_of: str
-    ) -> str | None:
-        return self._keys.problem(signature, algorithm, digest, digest_of)
 
     def _judge_buffer(self, entry: ImaEntry, where: str) -> Problem | None:
         if not _is_of_buffer(entry):

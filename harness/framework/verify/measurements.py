@@ -16,7 +16,7 @@ from harness.framework.evidence.boot_event_log import (
 )
 from harness.framework.evidence.ima_domains import RECORDS
 from harness.framework.evidence.ima_log import BOOT_AGGREGATE, IMA_PCR, ImaEntry
-from harness.framework.evidence.ima_replay import ImaReplay, Problem, Start
+from harness.framework.evidence.ima_replay import MAX_REPORTED, ImaReplay, Problem, Start
 from harness.framework.evidence.memo import hash_of
 from harness.framework.verify.boot_rules import check_boot
 from harness.framework.verify.containers import Container, ContainerCheck
@@ -27,7 +27,6 @@ from harness.framework.verify.known_list import KnownList, ListEnd
 from harness.framework.verify.plain_list import ListWalk
 from harness.framework.verify.policy import Policy
 
-_MAX_REPORTED = 16
 _FIRMWARE_PCRS = range(10)
 _AGGREGATED_PCRS, _SHA1_AGGREGATED_PCRS = range(10), range(8)
 _ZERO = bytes(32)
@@ -78,7 +77,7 @@ def check_boot_events(log: bytes, events: list[BootEvent], context: Context) -> 
     def judge() -> tuple[Problem, ...]:
         unknown = () if policy.boot is None else _unknown_events(events, policy.boot)
         others = () if policy.boot_rules is None else check_boot(events, policy.boot_rules)
-        return (*islice(unknown, _MAX_REPORTED), *islice(others, _MAX_REPORTED))
+        return (*islice(unknown, MAX_REPORTED), *islice(others, MAX_REPORTED))
 
     key = hash_of("boot events", log, policy.digest.encode())
     context.failures.add_all(context.memo(key, judge))
@@ -192,7 +191,7 @@ def _add_failures(result: ImaReplay, check: ContainerCheck | None, failures: Fai
         "ima.replay.mismatch",
         f"none of the {result.entries} prefixes leads to the quoted value of {pcrs}",
     )
-    for problem in check.unsealed()[:_MAX_REPORTED] if check and matched else ():
+    for problem in check.unsealed()[:MAX_REPORTED] if check and matched else ():
         failures.add(problem.id, problem.detail)
     return matched
 

@@ -19,7 +19,7 @@ from harness.framework.verify.boot_rules import BootRules
 from harness.framework.verify.file_rules import FileRules
 from harness.framework.verify.keylime_policy import KeylimePolicy
 
-_MAX_POLICY_SIZE = 256 * 1024 * 1024
+MAX_POLICY_SIZE = 256 * 1024 * 1024
 _Pcr = Annotated[int, msgspec.Meta(ge=0, le=23)]
 _Sha256 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 # An algorithm id and a digest of SHA-256 to SHA-512.
@@ -254,8 +254,8 @@ def load_policy(text: bytes) -> Policy:
     Raises:
         PolicyError: names the field, what was found and what was expected.
     """
-    if len(text) > _MAX_POLICY_SIZE:
-        raise PolicyError(f"policy of {len(text)} bytes, at most {_MAX_POLICY_SIZE}")
+    if len(text) > MAX_POLICY_SIZE:
+        raise PolicyError(f"policy of {len(text)} bytes, at most {MAX_POLICY_SIZE}")
     try:
         policy = json_text.decode(text, Policy, "policy")
     except ParseError as error:

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from hashlib import sha256
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tpm2_pytss import TPM2_ALG, TPML_PCR_SELECTION, TPMS_PCR_SELECTION, TSS2_Exception
 
 from harness.framework.errors import FrameworkError
-from harness.framework.evidence import binding
+from harness.framework.evidence import binding, confirmation
 from harness.framework.evidence.bundle import Quote, decode_evidence
 from harness.framework.tpm import keys
 from harness.framework.tpm.issuer import TpmIssuerKey
@@ -192,17 +190,13 @@ _host_quote("host-quote-for-another-nonce", nonce=bytes(32))
 _host_quote("no-host-quote", sent=False)
 
 
-def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
 def _presented_with(case: str, sent: bytes | None) -> None:
     """Register a relay of a genuine pod's evidence, shown beside a key that isn't the pod's."""
 
     def mount(world: World) -> Mounted:
         boot, ima = world.logs
         policy = msgspec.structs.replace(world.policy(), require_confirmation_key=True)
-        own = _spki(new_key())
+        own = confirmation.encode_key(new_key().public_key())
         made = world.pod.attest(world.nonce, boot.log, ima.binary, confirmation_key=own)
         honest = decode_evidence(made)
         relayed = msgspec.structs.replace(honest, confirmation_key=sent)
@@ -211,5 +205,5 @@ def _presented_with(case: str, sent: bytes | None) -> None:
     attack("T23", case, "evidence")(mount)
 
 
-_presented_with("confirmation-key-exchanged", _spki(new_key()))
+_presented_with("confirmation-key-exchanged", confirmation.encode_key(new_key().public_key()))
 _presented_with("confirmation-key-left-out", None)
